@@ -1,0 +1,27 @@
+/* Status texts and the one function that fills a galen_error. */
+#include "base/error.h"
+
+#include <stdio.h>
+
+const char *galen_status_text(galen_status st) {
+    switch (st) {
+#define X(name, value, text)                                                                                                     \
+    case name:                                                                                                                   \
+        return text;
+        GALEN_STATUS_TABLE(X)
+#undef X
+    }
+    return "unknown status";
+}
+
+galen_status galen_fail(galen_error *err, galen_status st, uint64_t offset, const char *fmt, ...) {
+    if (err) {
+        va_list ap;
+        va_start(ap, fmt);
+        err->code = st;
+        err->offset = offset;
+        (void)vsnprintf(err->msg, sizeof err->msg, fmt, ap);
+        va_end(ap);
+    }
+    return st;
+}
