@@ -1,53 +1,145 @@
-# Galen. `make` builds build/galen; `make demo` runs a first differential; `make test` runs every test.
+# Galen. `make help` lists what can be made. `make V=1` shows the commands.
 # B is the build folder, so several builds can stand side by side: make B=build/asan SAN=address,undefined
 B ?= build
-CC ?= gcc
+CC := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
 OPT ?= -O2
 SAN ?=
 WERROR ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
 VERSION := 0.1.0
+STARTED := $(shell date +%s)
 
-CPPFLAGS += -D_GNU_SOURCE -DGALEN_BUILD -Iinclude -Isrc
-CFLAGS += -std=c11 $(OPT) -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
-          -fvisibility=hidden -ffp-contract=off -fno-math-errno -fPIC -pthread $(WERROR)
-LDLIBS += -lpcre2-8 -lm -pthread
-ifneq ($(SAN),)
-CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer
-LDFLAGS += -fsanitize=$(SAN)
+# All cores unless the caller says otherwise.
+ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
 endif
+MAKEFLAGS += --no-print-directory
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 
-ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+# galen_build.h (written below) defines GALEN_VERSION and GALEN_COMMIT.
+CPPFLAGS += -D_GNU_SOURCE -DGALEN_BUILD -Iinclude -Isrc -I$(B)/gen
+FLAGS := -std=c11 $(OPT) -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+         -fvisibility=hidden -ffp-contract=off -fno-math-errno -fPIC -pthread
+ifneq ($(SAN),)
+FLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+LDFLAGS += -fsanitize=$(filter-out fuzzer-no-link,$(SAN))
+endif
+LDLIBS += -lpcre2-8 -lm -pthread
+
+# ---------------------------------------------------------------- sources: every .c of a module's folder
+ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 # Files of the other processor's instruction sets are left out.
 SKIP_x86_64 := %_neon.c
 SKIP_aarch64 := %_avx2.c %_avx512.c
-LIB_SRC := $(filter-out $(SKIP_$(ARCH)),$(wildcard $(addprefix src/,$(addsuffix /*.c,\
-    base tensor gguf tokenizer grammar backend backend/cpu backend/cpu/ref model plan runtime assist))))
+MODULES ?= base tensor gguf tokenizer grammar backend backend/cpu backend/cpu/ref model plan runtime assist
+LIB_SRC := $(filter-out $(SKIP_$(ARCH)),$(wildcard $(addprefix src/,$(addsuffix /*.c,$(MODULES)))))
 CLI_SRC := $(wildcard src/cli/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 
-.PHONY: all lib clean
-all: $(B)/galen
+.PHONY: all lib demo test install uninstall clean help preflight FORCE
+.DELETE_ON_ERROR:
+all: $(B)/galen $(B)/libgalen.a $(B)/libgalen.so
+	@B='$(B)' CC='$(CC)' STARTED='$(STARTED)' VERSION='$(VERSION)' tools/build-summary
 lib: $(B)/libgalen.a
 
 $(B)/libgalen.a: $(LIB_OBJ)
-	rm -f $@ && $(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+# Only what galen.h and assist.h mark GALEN_API is visible.
+$(B)/libgalen.so: $(LIB_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared -Wl,-soname,libgalen.so.0 $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(B)/galen: $(CLI_OBJ) $(B)/libgalen.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -ljansson
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -ljansson
+
+# ---------------------------------------------------------------- compiling
+# A build tool that is missing is named, with the command that installs it.
+preflight:
+	@CC='$(CC)' tools/need --check build
+# Other flags: other objects. WERROR changes none.
+$(B)/.flags: FORCE | preflight
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS)' > $@
+$(B)/gen/galen_build.h: FORCE | preflight
+	@mkdir -p $(@D)
+	@VERSION='$(VERSION)' tools/build-info | cmp -s - $@ || VERSION='$(VERSION)' tools/build-info > $@
 
 # One instruction set per file; the file's name says which.
 $(B)/%_avx2.o: ISA_FLAGS = -mavx2 -mfma -mf16c
 $(B)/%_avx512.o: ISA_FLAGS = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 $(B)/%_neon.o: ISA_FLAGS = -march=armv8.2-a+dotprod+fp16
-$(B)/%.o: %.c
+$(B)/%.o: %.c $(B)/.flags | $(B)/gen/galen_build.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) $(WERROR) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
 
-# A unit test links the modules it names (all of the library unless told).
+# ---------------------------------------------------------------- tests
+TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/kernels/test_*.c tests/assist/test_*.c tests/threads/test_*.c))
+KERNEL_TESTS := $(filter $(B)/tests/kernels/%,$(TESTS))
+FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+.PHONY: tests kernel-tests fuzzers faults
+tests: $(TESTS)
+kernel-tests: $(KERNEL_TESTS)
+fuzzers: $(FUZZERS)
+faults: $(B)/tests/faults/alloc_fail $(B)/tests/faults/malformed
+
+$(B)/tests/unit/% $(B)/tests/kernels/% $(B)/tests/assist/% $(B)/tests/threads/%: CPPFLAGS += $(TEST_CPPFLAGS)
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libgalen.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS) -ljansson
+# Every call that can fail for want of memory goes through the harness.
+WRAP := malloc calloc realloc reallocarray aligned_alloc posix_memalign strdup strndup mmap pthread_create
+$(B)/tests/faults/alloc_fail: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAP))
+comma := ,
+$(B)/tests/faults/%: $(B)/tests/faults/%.o $(B)/libgalen.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(B)/bench/%: $(B)/bench/%.o $(B)/libgalen.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# A test links the whole library; only what it uses is drawn from the archive.
+TEST_LDLIBS ?= -lcmocka -ljansson
 $(B)/tests/%: $(B)/tests/%.o $(B)/libgalen.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -ljansson
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TEST_LDLIBS)
+.SECONDARY:
+
+test:
+	@tools/need test && exec tests/run $(STEPS)
+
+# ---------------------------------------------------------------- demo, install
+demo:
+	@tools/demo
+
+install: all
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/pkgconfig' '$(DESTDIR)$(PREFIX)/include/galen'
+	install -m 755 $(B)/galen '$(DESTDIR)$(PREFIX)/bin/galen'
+	install -m 644 $(B)/libgalen.a '$(DESTDIR)$(PREFIX)/lib/libgalen.a'
+	install -m 755 $(B)/libgalen.so '$(DESTDIR)$(PREFIX)/lib/libgalen.so.$(VERSION)'
+	ln -sf libgalen.so.$(VERSION) '$(DESTDIR)$(PREFIX)/lib/libgalen.so.0'
+	ln -sf libgalen.so.0 '$(DESTDIR)$(PREFIX)/lib/libgalen.so'
+	install -m 644 include/galen/*.h '$(DESTDIR)$(PREFIX)/include/galen/'
+	PREFIX='$(PREFIX)' VERSION='$(VERSION)' tools/build-info pkg-config > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/galen.pc'
+uninstall:
+	rm -rf '$(DESTDIR)$(PREFIX)/include/galen'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/galen' '$(DESTDIR)$(PREFIX)'/lib/libgalen.* '$(DESTDIR)$(PREFIX)/lib/pkgconfig/galen.pc'
 
 clean:
 	rm -rf $(B)
 
+help:
+	@echo 'make                  build build/galen, build/libgalen.a and build/libgalen.so'
+	@echo 'make demo             install what is needed, build, fetch a small model (93 MB, once), run a first differential'
+	@echo 'make test             install what tests need, build, run every test; make test STEPS="unit golden" runs some'
+	@echo 'make install PREFIX=/usr/local   galen, the libraries, the headers, galen.pc; DESTDIR is honoured'
+	@echo 'make uninstall        what install put there, away again'
+	@echo 'make clean            remove the build folder'
+	@echo 'Variables: B=build folder  CC=gcc  OPT=-O2  SAN=address,undefined  WERROR=-Werror  V=1 show commands'
+
+ifeq ($(filter clean help demo test,$(MAKECMDGOALS)),)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
+endif
