@@ -55,7 +55,7 @@ typedef struct gguf_tensor {
 
 /** Parse one file's bytes, which must stay valid as long as *out. part_label names it in messages.
  *  Errors  FORMAT with err->offset and a message that names the field and both values; NOMEM; UNSUPPORTED version, byte order
- *          or weight type. Never reads outside bytes. Bounded: metadata records are at most n / 12, memory at most 4 n. */
+ *          or weight type. Never reads outside bytes. Bounded: at most 65,536 keys and as many tensors, memory at most 4 n. */
 galen_status gguf_parse(gguf **out, const void *bytes, size_t n, const char *label, galen_error *err);
 
 /** Map path and, when it is the first of a split set (split.count > 1), the others beside it; check that they belong together.
@@ -77,7 +77,7 @@ const gguf_kv *gguf_find(const gguf *g, const char *key); /* NULL when absent */
 
 size_t gguf_n_tensors(const gguf *g);
 const gguf_tensor *gguf_tensor_at(const gguf *g, size_t i);
-const gguf_tensor *gguf_find_tensor(const gguf *g, const char *name); /* NULL when absent; hashed */
+const gguf_tensor *gguf_find_tensor(const gguf *g, const char *name); /* NULL when absent; log n */
 
 /* Typed reads. Required ones fail with FORMAT "llama.block_count: missing" or "...: type str, expected an unsigned integer".
  * Optional ones leave *out at its value when the key is absent, and still fail on a wrong type.
