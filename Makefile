@@ -79,10 +79,11 @@ $(B)/%.o: %.c $(B)/.flags | $(B)/gen/galen_build.h
 
 # ---------------------------------------------------------------- tests
 TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/kernels/test_*.c tests/assist/test_*.c tests/threads/test_*.c))
+TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 KERNEL_TESTS := $(filter $(B)/tests/kernels/%,$(TESTS))
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 .PHONY: tests kernel-tests fuzzers faults
-tests: $(TESTS)
+tests: $(TESTS) $(TOOLS)
 kernel-tests: $(KERNEL_TESTS)
 fuzzers: $(FUZZERS)
 faults: $(B)/tests/faults/alloc_fail $(B)/tests/faults/malformed
