@@ -233,7 +233,7 @@ typedef struct galen_generate_opts {
     int32_t max_tokens;      /* -1 = until the context is full */
     const char *const *stop; /* never part of the output; empty strings are an error */
     size_t n_stop;
-    int32_t n_top_logprobs; /* 0..20 */
+    int32_t n_top_logprobs; /* -1 = no log-probabilities at all (logprob is NaN); 0..20 */
     galen_chunk_fn on_chunk;
     void *user;
 } galen_generate_opts;

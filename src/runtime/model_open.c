@@ -1,0 +1,155 @@
+/* Opening a model: file, tokenizer, network, device, chat format. */
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+galen_model_opts galen_model_default_opts(void) {
+    return (galen_model_opts){.size = sizeof(galen_model_opts), .device = "cpu"};
+}
+
+galen_status opts_take(void *known, size_t known_size, const void *given, const char *what, galen_error *err) {
+    size_t size;
+    if (!given) return GALEN_OK;
+    memcpy(&size, given, sizeof size);
+    if (size < sizeof size || size > known_size)
+        return galen_fail(err, GALEN_E_ARG, 0, "%s: size %zu, this library knows up to %zu", what, size, known_size);
+    memcpy(known, given, size);
+    return GALEN_OK;
+}
+
+static int32_t count_cores(void) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    const int n = CPU_COUNT(&set);
+    return n > 0 ? n : 1;
+}
+
+/* ---------------------------------------------------------------- what the file says */
+
+static const char *copy_str(galen_model *m, const char *key) {
+    gguf_str s = {0};
+    if (gguf_get_str(m->file, key, GGUF_OPTIONAL, &s, NULL) || !s.p) return NULL;
+    return arena_strndup(&m->mem, s.p, s.n);
+}
+
+/* A shape as the file states it, for files that hold no network we know; 0 when it does not. */
+static int32_t stated(const galen_model *m, const char *name) {
+    char key[128];
+    uint32_t v = 0;
+    (void)snprintf(key, sizeof key, "%s.%s", m->info.arch ? m->info.arch : "", name);
+    (void)gguf_get_u32(m->file, key, GGUF_OPTIONAL, &v, NULL);
+    return v > INT32_MAX ? 0 : (int32_t)v;
+}
+
+static void count_weights(galen_model *m) {
+    uint64_t bytes[TENSOR_TYPE_END] = {0};
+    tensor_type most = TENSOR_F32;
+    for (size_t i = 0; i < gguf_n_tensors(m->file); i++) {
+        const gguf_tensor *t = gguf_tensor_at(m->file, i);
+        m->info.n_params += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
+        m->info.weight_bytes += t->n_bytes;
+        bytes[t->type] += t->n_bytes;
+        if (bytes[t->type] > bytes[most]) most = t->type;
+    }
+    m->info.type_name = m->info.n_params ? tensor_type_get(most)->name : NULL;
+}
+
+static galen_status fill_info(galen_model *m, const char *path, galen_error *err) {
+    galen_model_info *i = &m->info;
+    i->path = arena_strndup(&m->mem, path, strlen(path));
+    if (!i->path) return galen_fail(err, GALEN_E_NOMEM, 0, "%s", path);
+    i->arch = copy_str(m, "general.architecture");
+    i->name = copy_str(m, "general.name");
+    i->n_vocab = tokenizer_n_vocab(m->vocab);
+    i->n_files = (int32_t)gguf_n_files(m->file);
+    i->file_bytes = gguf_file_bytes(m->file);
+    i->n_layer = stated(m, "block_count");
+    i->n_embd = stated(m, "embedding_length");
+    i->n_head = stated(m, "attention.head_count");
+    i->n_head_kv = stated(m, "attention.head_count_kv");
+    i->n_ff = stated(m, "feed_forward_length");
+    i->n_ctx_train = stated(m, "context_length");
+    i->chat_format = m->chat ? chat_format_name(m->chat) : NULL;
+    if (m->net) i->n_head_kv = model_network(m->net)->n_head_kv;
+    count_weights(m);
+    return GALEN_OK;
+}
+
+static galen_status choose_chat(galen_model *m, const char *name, galen_error *err) {
+    gguf_str template = {0};
+    if (name) {
+        m->chat = chat_format_by_name(name);
+        if (!m->chat)
+            return galen_fail(err, GALEN_E_ARG, 0, "chat format \"%.40s\" is not known; known: %s", name, chat_format_choices());
+        return GALEN_OK;
+    }
+    const galen_status st = gguf_get_str(m->file, "tokenizer.chat_template", GGUF_OPTIONAL, &template, err);
+    if (st) return st;
+    if (template.p) m->chat = chat_format_detect(template.p, template.n);
+    return GALEN_OK;
+}
+
+/* ---------------------------------------------------------------- open, close */
+
+static galen_status open_device(galen_model *m, const galen_model_opts *o, galen_error *err) {
+    const char *name = o->device ? o->device : "cpu";
+    const network *net = model_network(m->net);
+    m->api = backend_find(name);
+    if (!m->api) return galen_fail(err, GALEN_E_ARG, 0, "device \"%.40s\" is not known; known: cpu, ref", name);
+    if (o->n_threads < 0 || o->n_threads > 1024)
+        return galen_fail(err, GALEN_E_ARG, 0, "%d threads, expected 0 to 1024", o->n_threads);
+    m->n_threads = o->n_threads ? o->n_threads : count_cores();
+    const backend_config cfg = {.isa = o->isa, .n_threads = m->n_threads, .n_layers = net->n_layer, .has_ends = true};
+    const galen_status st = m->api->open(&m->device, net, &cfg, err);
+    if (st) return st;
+    const char *what = m->api->describe(m->device);
+    char *text = arena_alloc(&m->mem, strlen(what) + 8, 1);
+    if (!text) return galen_fail(err, GALEN_E_NOMEM, 0, "device name");
+    (void)sprintf(text, "CPU (%s)", what);
+    m->info.device = text;
+    return GALEN_OK;
+}
+
+galen_status galen_model_open(galen_model **out, const char *path, const galen_model_opts *opts, galen_error *err) {
+    galen_status st;
+    galen_model_opts o = galen_model_default_opts();
+    *out = NULL;
+    if ((st = opts_take(&o, sizeof o, opts, "galen_model_opts", err))) return st;
+    galen_model *m = calloc(1, sizeof *m);
+    if (!m) return galen_fail(err, GALEN_E_NOMEM, 0, "%s", path);
+    if ((st = gguf_open(&m->file, path, err))) goto fail;
+    if ((st = tokenizer_open(&m->vocab, m->file, err))) goto fail;
+    if ((st = choose_chat(m, o.chat_format, err))) goto fail;
+    st = model_open(&m->net, m->file, tokenizer_n_vocab(m->vocab), o.is_vocab_only ? NULL : err);
+    if (st && !(o.is_vocab_only && st != GALEN_E_NOMEM)) goto fail;
+    if ((st = fill_info(m, path, err))) goto fail;
+    if ((st = inspect_copy_names(m, err))) goto fail;
+    if (!o.is_vocab_only && (st = open_device(m, &o, err))) goto fail;
+    if (o.progress && !o.progress(o.progress_user, m->info.file_bytes, m->info.file_bytes)) {
+        st = galen_fail(err, GALEN_E_CANCELLED, 0, "%s: cancelled", path);
+        goto fail;
+    }
+    *out = m;
+    return GALEN_OK;
+fail:
+    galen_model_close(m);
+    return st;
+}
+
+void galen_model_close(galen_model *m) {
+    if (!m) return;
+    if (m->device) m->api->close(m->device);
+    model_close(m->net);
+    tokenizer_close(m->vocab);
+    gguf_close(m->file);
+    arena_free(&m->mem);
+    free(m);
+}
+
+galen_model_info galen_model_get_info(const galen_model *m) {
+    return m->info;
+}

@@ -1,0 +1,48 @@
+/* Inside the engine: what galen_model and galen_session hold. */
+#ifndef GALEN_RUNTIME_RUNTIME_H
+#define GALEN_RUNTIME_RUNTIME_H
+
+#include "base/arena.h"
+#include "model/model.h"
+#include "tokenizer/chat.h"
+#include "tokenizer/tokenizer.h"
+
+struct galen_model {
+    arena mem;
+    gguf *file;
+    tokenizer *vocab;
+    model *net;              /* NULL when vocab-only and the file holds no network we know */
+    const backend_api *api;  /* NULL when vocab-only */
+    backend *device;         /* NULL when vocab-only */
+    const chat_format *chat; /* NULL when none is known */
+    galen_model_info info;
+    const char **keys, **names; /* of metadata and tensors, in file order */
+    int32_t n_threads;
+};
+
+struct galen_session {
+    const galen_model *model;
+    backend_work *work;
+    arena mem;
+    int32_t n_ctx, n_batch, n_past;
+    int32_t *history; /* [n_ctx] tokens evaluated so far                     */
+    int32_t *pages;   /* [n_pages] page ids: a lone session owns 0, 1, 2, ... */
+    int32_t n_pages;
+    int32_t *pos, *seq, *out_row; /* [n_batch] of the batch being built */
+    galen_progress_fn progress;
+    void *progress_user;
+    bool is_broken; /* the backend failed: only close is legal */
+};
+
+/** Check a caller's options struct: its size must be one this library knows. Copies the known part over the defaults. */
+galen_status opts_take(void *known, size_t known_size, const void *given, const char *what, galen_error *err);
+
+/** Fill m->keys and m->names. */
+galen_status inspect_copy_names(galen_model *m, galen_error *err);
+
+enum { SESSION_BATCH = 512, SESSION_CTX = 4096 }; /* what 0 stands for in galen_session_opts */
+
+/** What a session of these options asks of a backend. */
+work_limits session_limits(int32_t n_ctx, int32_t n_batch, kv_type kv);
+
+#endif

@@ -1,0 +1,168 @@
+/* A session: one timeline of tokens over a model, its KV pages and its batches. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/runtime.h"
+
+galen_session_opts galen_session_default_opts(void) {
+    return (galen_session_opts){.size = sizeof(galen_session_opts)};
+}
+
+work_limits session_limits(int32_t n_ctx, int32_t n_batch, kv_type kv) {
+    const int32_t rows = n_batch < n_ctx ? n_batch : n_ctx;
+    return (work_limits){
+        .max_rows = rows, .max_out = rows, .n_ctx = n_ctx, .n_pages = n_ctx / KV_PAGE + (n_ctx % KV_PAGE != 0), .kv = kv};
+}
+
+static galen_status alloc_arrays(galen_session *s, galen_error *err) {
+    const size_t rows = (size_t)s->n_batch;
+    s->history = arena_alloc(&s->mem, (size_t)s->n_ctx, sizeof *s->history);
+    s->pages = arena_alloc(&s->mem, (size_t)s->n_pages, sizeof *s->pages);
+    s->pos = arena_alloc(&s->mem, rows, sizeof *s->pos);
+    s->seq = arena_alloc(&s->mem, rows, sizeof *s->seq);
+    s->out_row = arena_alloc(&s->mem, rows, sizeof *s->out_row);
+    if (!s->history || !s->pages || !s->pos || !s->seq || !s->out_row)
+        return galen_fail(err, GALEN_E_NOMEM, 0, "a session of %d tokens", s->n_ctx);
+    for (int32_t i = 0; i < s->n_pages; i++) s->pages[i] = i;
+    return GALEN_OK;
+}
+
+static galen_status check_opts(const galen_model *m, const galen_session_opts *o, kv_type *kv, galen_error *err) {
+    *kv = KV_F16;
+    if (!m->device) return galen_fail(err, GALEN_E_ARG, 0, "%s was opened for its vocabulary only", m->info.path);
+    if (o->n_ctx < 0) return galen_fail(err, GALEN_E_ARG, 0, "a context of %d tokens", o->n_ctx);
+    if (o->n_batch < 0) return galen_fail(err, GALEN_E_ARG, 0, "batches of %d tokens", o->n_batch);
+    if (o->kv_type && !kv_type_by_name(o->kv_type, kv))
+        return galen_fail(err, GALEN_E_ARG, 0, "KV type \"%.40s\" is not known; known: f16, f32, q8_0", o->kv_type);
+    const int32_t n_train = model_network(m->net)->n_ctx_train;
+    if (o->n_ctx > n_train)
+        return galen_fail(err, GALEN_E_FULL, 0, "a context of %d tokens; the model was made for %d", o->n_ctx, n_train);
+    return GALEN_OK;
+}
+
+galen_status galen_session_open(galen_session **out, const galen_model *m, const galen_session_opts *opts, galen_error *err) {
+    galen_status st;
+    kv_type kv;
+    galen_session_opts o = galen_session_default_opts();
+    *out = NULL;
+    if ((st = opts_take(&o, sizeof o, opts, "galen_session_opts", err))) return st;
+    if ((st = check_opts(m, &o, &kv, err))) return st;
+    galen_session *s = calloc(1, sizeof *s);
+    if (!s) return galen_fail(err, GALEN_E_NOMEM, 0, "session");
+    const int32_t n_train = model_network(m->net)->n_ctx_train;
+    s->model = m;
+    s->n_ctx = o.n_ctx ? o.n_ctx : n_train < SESSION_CTX ? n_train : SESSION_CTX;
+    const work_limits lim = session_limits(s->n_ctx, o.n_batch ? o.n_batch : SESSION_BATCH, kv);
+    s->n_batch = lim.max_rows;
+    s->n_pages = lim.n_pages;
+    if ((st = alloc_arrays(s, err))) goto fail;
+    if ((st = m->api->work_open(&s->work, m->device, &lim, err))) goto fail;
+    *out = s;
+    return GALEN_OK;
+fail:
+    galen_session_close(s);
+    return st;
+}
+
+void galen_session_close(galen_session *s) {
+    if (!s) return;
+    if (s->work) s->model->api->work_close(s->work);
+    arena_free(&s->mem);
+    free(s);
+}
+
+/* ---------------------------------------------------------------- evaluation */
+
+/* One batch of n tokens at position past, logits for its last n_out tokens. */
+static galen_status eval_batch(galen_session *s, int32_t past, int32_t n, int32_t n_out, float *logits, galen_error *err) {
+    const galen_model *m = s->model;
+    for (int32_t i = 0; i < n; i++) s->pos[i] = past + i;
+    for (int32_t i = 0; i < n_out; i++) s->out_row[i] = n - n_out + i;
+    const kv_pages seq = {.pages = s->pages, .n_pages = s->n_pages};
+    const batch b = {.n_rows = n,
+                     .token = s->history + past,
+                     .pos = s->pos,
+                     .seq = s->seq,
+                     .seqs = &seq,
+                     .n_seqs = 1,
+                     .n_out = n_out,
+                     .out_row = s->out_row};
+    galen_status st = gguf_check(m->file, err);
+    if (st) return st;
+    st = model_forward(m->net, m->api, s->work, &b, logits, err);
+    if (st) s->is_broken = true;
+    return st;
+}
+
+static galen_status check_tokens(const galen_session *s, const int32_t *tokens, int32_t n, galen_error *err) {
+    const int32_t n_vocab = s->model->info.n_vocab;
+    if (s->is_broken) return galen_fail(err, GALEN_E_DEVICE, 0, "the device failed earlier; the session can only be closed");
+    if (n < 0) return galen_fail(err, GALEN_E_ARG, 0, "%d tokens", n);
+    if (n > s->n_ctx - s->n_past)
+        return galen_fail(err, GALEN_E_FULL, 0, "%d tokens after %d need a context of %lld; this one holds %d", n, s->n_past,
+                          (long long)n + s->n_past, s->n_ctx);
+    for (int32_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= n_vocab)
+            return galen_fail(err, GALEN_E_RANGE, (uint64_t)i, "token %d is %d, expected 0 to %d", i, tokens[i], n_vocab - 1);
+    return GALEN_OK;
+}
+
+/* NaN and infinity are caught here, before they can steer anything. */
+static galen_status check_logits(const float *logits, int64_t n, int32_t n_vocab, galen_error *err) {
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(logits[i]))
+            return galen_fail(err, GALEN_E_NUMERIC, 0,
+                              "the logit of token %lld is %g: the model's weights or its file are damaged",
+                              (long long)(i % n_vocab), (double)logits[i]);
+    return GALEN_OK;
+}
+
+static galen_status eval(galen_session *s, const int32_t *tokens, int32_t n_tokens, bool is_all, float *logits,
+                         galen_error *err) {
+    const int32_t n_vocab = s->model->info.n_vocab;
+    galen_status st = check_tokens(s, tokens, n_tokens, err);
+    if (st || n_tokens <= 0) return st;
+    memcpy(s->history + s->n_past, tokens, (size_t)n_tokens * sizeof *tokens);
+    for (int32_t done = 0; done < n_tokens;) {
+        const int32_t n = n_tokens - done < s->n_batch ? n_tokens - done : s->n_batch;
+        const bool is_last = done + n == n_tokens;
+        const int32_t n_out = is_all ? n : is_last && logits ? 1 : 0;
+        float *out = is_all ? logits + (int64_t)done * n_vocab : logits;
+        if ((st = eval_batch(s, s->n_past + done, n, n_out, out, err))) return st;
+        if (n_out && (st = check_logits(out, (int64_t)n_out * n_vocab, n_vocab, err))) return st;
+        done += n;
+        if (s->progress && !s->progress(s->progress_user, (uint64_t)done, (uint64_t)n_tokens) && !is_last)
+            return galen_fail(err, GALEN_E_CANCELLED, 0, "cancelled after %d of %d tokens", done, n_tokens);
+    }
+    s->n_past += n_tokens;
+    return GALEN_OK;
+}
+
+galen_status galen_session_eval(galen_session *s, const int32_t *tokens, int32_t n_tokens, float *logits, galen_error *err) {
+    return eval(s, tokens, n_tokens, false, logits, err);
+}
+
+galen_status galen_session_eval_all(galen_session *s, const int32_t *tokens, int32_t n_tokens, float *logits, galen_error *err) {
+    return eval(s, tokens, n_tokens, true, logits, err);
+}
+
+galen_status galen_session_rewind(galen_session *s, int32_t n_past, galen_error *err) {
+    if (n_past < 0 || n_past > s->n_past)
+        return galen_fail(err, GALEN_E_RANGE, 0, "rewind to %d tokens of %d", n_past, s->n_past);
+    s->n_past = n_past; /* pages beyond are overwritten as the session grows again */
+    return GALEN_OK;
+}
+
+int32_t galen_session_n_past(const galen_session *s) {
+    return s->n_past;
+}
+
+int32_t galen_session_n_ctx(const galen_session *s) {
+    return s->n_ctx;
+}
+
+void galen_session_set_progress(galen_session *s, galen_progress_fn fn, void *user) {
+    s->progress = fn;
+    s->progress_user = user;
+}
