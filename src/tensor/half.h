@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+enum { HALF_NAN = 0x7e00 }; /* a quiet NaN in binary16 */
+
 float half_to_f32(uint16_t h);   /* exact; NaN payloads kept quiet */
 uint16_t half_from_f32(float f); /* round to nearest even; overflow to infinity */
 

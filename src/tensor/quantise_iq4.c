@@ -1,8 +1,7 @@
 /* IQ4: as the K family, on the table of uneven steps. */
+#include "tensor/half.h"
 #include "tensor/quants.h"
 #include "tensor/search.h"
-
-enum { HALF_NAN = 0x7e00 };
 
 static const search_grid grid = {
     .values = blocks_iq4_values, .n = 16, .min = -127, .reach_lo = 0.7, .reach_hi = 1.1, .n_tries = 13};

@@ -6,8 +6,6 @@
 #include "tensor/half.h"
 #include "tensor/quants.h"
 
-enum { HALF_NAN = 0x7e00 };
-
 void quantise_f32(const float *in, void *blocks, int64_t n) {
     memcpy(blocks, in, (size_t)n * sizeof *in);
 }

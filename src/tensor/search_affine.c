@@ -5,7 +5,7 @@
 #include "tensor/half.h"
 #include "tensor/search.h"
 
-enum { HALF_NAN = 0x7e00, N_TRIES = 21, N_REFITS = 3 };
+enum { N_TRIES = 21, N_REFITS = 3 };
 
 typedef struct line {
     double scale, min;
