@@ -93,17 +93,17 @@ static void rope(float *x, const float *cos, const float *sin, int32_t n_rot, ro
 
 /* ---------------------------------------------------------------- keys and values in */
 
-/* Q8_0 of n <= 32 values: binary16 scale returned, q[32] filled. As matmul.h: d = max|x| / 127, q = round(x / d). */
+/* Q8_0 of n <= 32 values: binary16 scale returned, q[32] filled. As matmul.h: d = max|x| / 127, q = round(x / d).
+ * A block with a NaN or an infinity gets a NaN scale. */
 static uint16_t quantise_block(int8_t q[KV_BLOCK], const float *x, int32_t n) {
-    const v16 a = load_chunk(x, 0, n), b = n > 16 ? load_chunk(x, 16, n) : v16_set(0.0f);
-    const float d = v16_largest(v16_max(v16_abs(a), v16_abs(b))) / 127.0f;
-    float sixteen[16];
+    const v16 a = load_chunk(x, 0, n), b = n > 16 ? load_chunk(x, 16, n) : v16_set(0.0f), zero = v16_set(0.0f);
+    const bool is_finite = v16_sum(v16_fma(a, zero, v16_mul(b, zero))) == 0.0f;
+    const float d = is_finite ? v16_largest(v16_max(v16_abs(a), v16_abs(b))) / 127.0f : NAN;
+    const bool is_scaled = d >= 0x1p-26f; /* smaller ones are 0 in binary16 */
     uint16_t halves[16];
-    v16_store(sixteen, v16_set(d));
-    v16_store_half(halves, v16_load(sixteen));
-    const bool is_zero = !(d > 0.0f);
-    v16_store_i8(q, is_zero ? v16_set(0.0f) : v16_round(v16_div(a, v16_set(d))));
-    v16_store_i8(q + 16, is_zero ? v16_set(0.0f) : v16_round(v16_div(b, v16_set(d))));
+    v16_store_half(halves, v16_set(d));
+    v16_store_i8(q, is_scaled ? v16_round(v16_div(a, v16_set(d))) : zero);
+    v16_store_i8(q + 16, is_scaled ? v16_round(v16_div(b, v16_set(d))) : zero);
     return halves[0];
 }
 
