@@ -18,8 +18,7 @@ MAKEFLAGS += --no-print-directory
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 
-# galen_build.h (written below) defines GALEN_VERSION and GALEN_COMMIT.
-CPPFLAGS += -D_GNU_SOURCE -DGALEN_BUILD -Iinclude -Isrc -I$(B)/gen
+CPPFLAGS += -D_GNU_SOURCE -DGALEN_BUILD -Iinclude -Isrc
 FLAGS := -std=c11 $(OPT) -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
          -fvisibility=hidden -ffp-contract=off -fno-math-errno -fPIC -pthread
 ifneq ($(SAN),)
@@ -68,11 +67,14 @@ $(B)/gen/galen_build.h: FORCE | preflight
 	@mkdir -p $(@D)
 	@VERSION='$(VERSION)' tools/build-info | cmp -s - $@ || VERSION='$(VERSION)' tools/build-info > $@
 
+# GALEN_VERSION and GALEN_COMMIT.
+$(B)/src/runtime/version.o: CPPFLAGS += -include $(B)/gen/galen_build.h
+$(B)/src/runtime/version.o: $(B)/gen/galen_build.h
 # One instruction set per file; the file's name says which.
 $(B)/%_avx2.o: ISA_FLAGS = -mavx2 -mfma -mf16c
 $(B)/%_avx512.o: ISA_FLAGS = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 $(B)/%_neon.o: ISA_FLAGS = -march=armv8.2-a+dotprod+fp16
-$(B)/%.o: %.c $(B)/.flags | $(B)/gen/galen_build.h
+$(B)/%.o: %.c $(B)/.flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) $(WERROR) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
@@ -93,7 +95,7 @@ $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libgalen.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS) -ljansson
 # Every call that can fail for want of memory goes through the harness.
-WRAP := malloc calloc realloc reallocarray aligned_alloc posix_memalign strdup strndup mmap pthread_create
+WRAP := free munmap malloc calloc realloc reallocarray aligned_alloc posix_memalign strdup strndup mmap pthread_create
 $(B)/tests/faults/alloc_fail: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAP))
 comma := ,
 $(B)/tests/faults/%: $(B)/tests/faults/%.o $(B)/libgalen.a

@@ -1,0 +1,357 @@
+/* Every allocation of a scenario failing on purpose, one run for each (SQLite's method, sqlite.org/testing.html 3.1).
+ *
+ * The linker sends malloc, calloc, realloc, mmap, pthread_create... here (Makefile, WRAP). A first run counts the calls; then
+ * the n-th fails, for each n: once, and from then on. Each run must end with a status that says so, or with the first
+ * run's result; must leave no block, no mapping and no file descriptor behind; must not crash (also built with ASan).
+ *
+ *   alloc_fail [MODEL.gguf ...]      a model of our own making when none is named
+ * Ends with 'N passed, N failed', one for each run. */
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "galen/galen.h"
+
+/* ---------------------------------------------------------------- the allocator that fails */
+
+enum { MAX_LIVE = 1 << 16 };
+
+static struct {
+    pthread_mutex_t lock;
+    long n_calls, fail_at; /* the call that fails, from 1; 0 = none */
+    bool is_sticky;        /* and all after it                      */
+    long n_failed;
+    const void *live[MAX_LIVE]; /* open addressing; freed slots hold TOMB */
+    long n_live, n_mapped;
+} faults = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const char tomb;
+#define TOMB ((const void *)&tomb)
+
+static bool must_fail(void) {
+    pthread_mutex_lock(&faults.lock);
+    const long n = ++faults.n_calls;
+    const bool fails = faults.fail_at > 0 && (n == faults.fail_at || (faults.is_sticky && n > faults.fail_at));
+    faults.n_failed += fails;
+    pthread_mutex_unlock(&faults.lock);
+    if (fails) errno = ENOMEM;
+    return fails;
+}
+
+static size_t slot_of(const void *p) {
+    return ((uintptr_t)p >> 4) * 0x9E3779B97F4A7C15u >> 48;
+}
+
+static void *note(void *p) {
+    if (!p) return p;
+    pthread_mutex_lock(&faults.lock);
+    size_t i = slot_of(p) % MAX_LIVE;
+    for (size_t k = 0; k < MAX_LIVE && faults.live[i] && faults.live[i] != TOMB; k++) i = (i + 1) % MAX_LIVE;
+    faults.live[i] = p;
+    faults.n_live++;
+    pthread_mutex_unlock(&faults.lock);
+    return p;
+}
+
+/* Blocks that libc made itself (getline, fopen) were never noted. */
+static void forget(const void *p) {
+    if (!p) return;
+    pthread_mutex_lock(&faults.lock);
+    size_t i = slot_of(p) % MAX_LIVE;
+    for (size_t k = 0; k < MAX_LIVE && faults.live[i]; k++, i = (i + 1) % MAX_LIVE) {
+        if (faults.live[i] != p) continue;
+        faults.live[i] = TOMB;
+        faults.n_live--;
+        break;
+    }
+    pthread_mutex_unlock(&faults.lock);
+}
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__real_reallocarray(void *p, size_t n, size_t size);
+void *__real_aligned_alloc(size_t align, size_t n);
+int __real_posix_memalign(void **out, size_t align, size_t n);
+char *__real_strdup(const char *s);
+char *__real_strndup(const char *s, size_t n);
+void __real_free(void *p);
+void *__real_mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset);
+int __real_munmap(void *p, size_t n);
+int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *arg);
+
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_reallocarray(void *p, size_t n, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t n);
+int __wrap_posix_memalign(void **out, size_t align, size_t n);
+char *__wrap_strdup(const char *s);
+char *__wrap_strndup(const char *s, size_t n);
+void __wrap_free(void *p);
+void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset);
+int __wrap_munmap(void *p, size_t n);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *arg);
+
+void *__wrap_malloc(size_t n) {
+    return must_fail() ? NULL : note(__real_malloc(n));
+}
+void *__wrap_calloc(size_t n, size_t size) {
+    return must_fail() ? NULL : note(__real_calloc(n, size));
+}
+void *__wrap_realloc(void *p, size_t n) {
+    if (must_fail()) return NULL;
+    forget(p);
+    return note(__real_realloc(p, n));
+}
+void *__wrap_reallocarray(void *p, size_t n, size_t size) {
+    if (must_fail()) return NULL;
+    forget(p);
+    return note(__real_reallocarray(p, n, size));
+}
+void *__wrap_aligned_alloc(size_t align, size_t n) {
+    return must_fail() ? NULL : note(__real_aligned_alloc(align, n));
+}
+int __wrap_posix_memalign(void **out, size_t align, size_t n) {
+    if (must_fail()) return ENOMEM;
+    const int rc = __real_posix_memalign(out, align, n);
+    if (rc == 0) note(*out);
+    return rc;
+}
+char *__wrap_strdup(const char *s) {
+    return must_fail() ? NULL : note(__real_strdup(s));
+}
+char *__wrap_strndup(const char *s, size_t n) {
+    return must_fail() ? NULL : note(__real_strndup(s, n));
+}
+void __wrap_free(void *p) {
+    forget(p);
+    __real_free(p);
+}
+void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset) {
+    if (must_fail()) return MAP_FAILED;
+    void *p = __real_mmap(at, n, prot, flags, fd, offset);
+    if (p != MAP_FAILED) __atomic_add_fetch(&faults.n_mapped, 1, __ATOMIC_RELAXED);
+    return p;
+}
+int __wrap_munmap(void *p, size_t n) {
+    __atomic_sub_fetch(&faults.n_mapped, 1, __ATOMIC_RELAXED);
+    return __real_munmap(p, n);
+}
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *arg) {
+    return must_fail() ? EAGAIN : __real_pthread_create(t, a, f, arg);
+}
+
+/* ---------------------------------------------------------------- scenarios */
+
+typedef struct outcome {
+    galen_status st;
+    galen_error err;
+    uint64_t hash; /* of what was produced */
+} outcome;
+
+static void hash_bytes(uint64_t *h, const void *p, size_t n) {
+    for (const unsigned char *b = p, *end = b + n; b < end; b++) *h = (*h ^ *b) * 0x100000001B3u;
+}
+
+static bool take_chunk(void *user, const galen_chunk *c) {
+    uint64_t *h = user;
+    hash_bytes(h, &c->id, sizeof c->id);
+    hash_bytes(h, c->text, c->text_len);
+    for (int i = 0; i < c->n_top; i++) hash_bytes(h, &c->top_ids[i], sizeof c->top_ids[i]);
+    return true;
+}
+
+static const char story[] = "Patient has a cough \xC3\xA9\xF0\x9F\xA4\x92 \xFF for 3 days.\n\n<s> </s> <|im_end|> 12345";
+
+static galen_status generate(galen_session *s, const galen_tokens *prompt, outcome *o) {
+    const char *stops[] = {"never to be written", "\x01"};
+    galen_generate_opts opts = galen_generate_default_opts();
+    galen_logit_bias bias = {.id = 1, .bias = -3.0f};
+    galen_result result;
+    opts.max_tokens = 8;
+    opts.stop = stops;
+    opts.n_stop = 2;
+    opts.n_top_logprobs = 3;
+    opts.sampling.bias = &bias;
+    opts.sampling.n_bias = 1;
+    opts.sampling.repeat_penalty = 1.1f;
+    opts.sampling.frequency_penalty = 0.1f;
+    opts.on_chunk = take_chunk;
+    opts.user = &o->hash;
+    const galen_status st = galen_generate(s, prompt->ids, (int32_t)prompt->n, &opts, &result, &o->err);
+    if (!st) hash_bytes(&o->hash, &result.n_generated, sizeof result.n_generated);
+    return st;
+}
+
+/* A whole life: open, tokenise, a conversation's tokens, a session, eight tokens, close. */
+static void scenario_answer(const char *path, outcome *o) {
+    galen_model *m = NULL;
+    galen_session *s = NULL;
+    galen_tokens text = {0}, chat = {0};
+    galen_model_opts mo = galen_model_default_opts();
+    galen_session_opts so = galen_session_default_opts();
+    const galen_message messages[] = {{"system", "Be brief.", 9}, {"user", story, sizeof story - 1}};
+    mo.n_threads = 2;
+    mo.chat_format = "chatml";
+    so.n_ctx = 512;
+    so.n_batch = 32;
+    o->st = galen_model_open(&m, path, &mo, &o->err);
+    if (o->st) goto done;
+    o->st = galen_tokenize(m, story, sizeof story - 1, true, true, &text, &o->err);
+    if (o->st) goto done;
+    hash_bytes(&o->hash, text.ids, text.n * sizeof *text.ids);
+    o->st = galen_chat_tokens(m, messages, 2, &chat, &o->err);
+    if (o->st) goto done;
+    hash_bytes(&o->hash, chat.ids, chat.n * sizeof *chat.ids);
+    o->st = galen_session_open(&s, m, &so, &o->err);
+    if (o->st) goto done;
+    o->st = generate(s, &text, o);
+done:
+    galen_session_close(s);
+    galen_tokens_free(&text);
+    galen_tokens_free(&chat);
+    galen_model_close(m);
+}
+
+static void scenario_ref(const char *path, outcome *o) {
+    galen_model *m = NULL;
+    galen_session *s = NULL;
+    float *logits = NULL;
+    galen_model_opts mo = galen_model_default_opts();
+    galen_session_opts so = galen_session_default_opts();
+    const int32_t ids[] = {1, 5, 7, 9};
+    mo.device = "ref";
+    so.n_ctx = 16;
+    so.kv_type = "q8_0";
+    o->st = galen_model_open(&m, path, &mo, &o->err);
+    if (!o->st) o->st = galen_session_open(&s, m, &so, &o->err);
+    if (o->st) goto done;
+    const size_t n_vocab = (size_t)galen_model_get_info(m).n_vocab;
+    logits = __real_calloc(n_vocab, sizeof *logits); /* ours, not the engine's: it never fails */
+    o->st = galen_session_eval(s, ids, 4, logits, &o->err);
+    if (!o->st) hash_bytes(&o->hash, logits, n_vocab * sizeof *logits);
+done:
+    __real_free(logits);
+    galen_session_close(s);
+    galen_model_close(m);
+}
+
+static char synth_path[4096];
+
+static void scenario_synth(const char *path, outcome *o) {
+    galen_synth_opts opts = galen_synth_default_opts();
+    (void)path;
+    opts.shape = "tiny";
+    opts.type = "q4_k_m";
+    o->st = galen_synth(synth_path, &opts, &o->err);
+    /* half a file under the final name would be taken for a model */
+    if (o->st && access(synth_path, F_OK) == 0) o->err.code = GALEN_OK;
+    (void)unlink(synth_path);
+}
+
+/* ---------------------------------------------------------------- runs */
+
+static long n_passed, n_failed;
+
+static int open_files(void) {
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    if (!d) return 0;
+    while (readdir(d)) n++;
+    (void)closedir(d);
+    return n;
+}
+
+static bool is_right(const outcome *o, const outcome *first) {
+    if (o->st == GALEN_OK) return o->hash == first->hash;
+    return (o->st == GALEN_E_NOMEM || o->st == GALEN_E_DEVICE || o->st == GALEN_E_IO) && o->err.code == o->st && o->err.msg[0];
+}
+
+typedef void (*scenario_fn)(const char *path, outcome *o);
+
+/* Freed slots make every search longer: between runs the table is written anew. */
+static void compact(void) {
+    static const void *kept[MAX_LIVE];
+    size_t n = 0;
+    for (size_t i = 0; i < MAX_LIVE; i++) {
+        if (faults.live[i] && faults.live[i] != TOMB) kept[n++] = faults.live[i];
+        faults.live[i] = NULL;
+    }
+    for (size_t k = 0; k < n; k++) {
+        size_t i = slot_of(kept[k]) % MAX_LIVE;
+        while (faults.live[i]) i = (i + 1) % MAX_LIVE;
+        faults.live[i] = kept[k];
+    }
+}
+
+static long run_once(scenario_fn f, const char *path, long fail_at, bool is_sticky, outcome *o) {
+    *o = (outcome){.hash = 0xCBF29CE484222325u};
+    compact();
+    faults.n_calls = faults.n_failed = 0;
+    faults.is_sticky = is_sticky;
+    faults.fail_at = fail_at;
+    f(path, o);
+    faults.fail_at = 0;
+    return faults.n_calls;
+}
+
+static void check(bool ok, const char *name, long at, bool is_sticky, const outcome *o, const char *what) {
+    n_passed += ok;
+    n_failed += !ok;
+    if (!ok && n_failed <= 20)
+        printf("%s: call %ld failing %s: %s (status %d, \"%s\")\n", name, at, is_sticky ? "from then on" : "once", what, o->st,
+               o->err.msg);
+}
+
+static void run_all(const char *name, scenario_fn f, const char *path) {
+    outcome first, o;
+    (void)run_once(f, path, 0, false, &o); /* whatever is made once for the process */
+    const long live = faults.n_live, mapped = faults.n_mapped;
+    const int files = open_files();
+    const long n = run_once(f, path, 0, false, &first);
+    check(first.st == GALEN_OK && faults.n_live == live, name, 0, false, &first, "the run without failures");
+    if (first.st || n == 0) return;
+    const long step = n > 4000 ? n / 4000 + 1 : 1; /* the first 500 each, then a sample */
+    for (int sticky = 0; sticky < 2; sticky++) {
+        for (long at = 1; at <= n; at += at < 500 ? 1 : step) {
+            (void)run_once(f, path, at, sticky, &o);
+            const char *what = faults.n_failed == 0        ? "the call was not reached: the scenario is not deterministic"
+                               : !is_right(&o, &first)     ? "wrong status or result"
+                               : faults.n_live != live     ? "blocks left behind"
+                               : faults.n_mapped != mapped ? "mappings left behind"
+                               : open_files() != files     ? "files left open"
+                                                           : NULL;
+            check(!what, name, at, sticky, &o, what ? what : "");
+            if (faults.n_live != live || faults.n_mapped != mapped) return; /* one leak is enough */
+        }
+    }
+    printf("%s: %ld fallible calls%s\n", name, n, step > 1 ? ", sampled after the first 500" : "");
+}
+
+int main(int argc, char **argv) {
+    char model[4096];
+    galen_error err = {0};
+    const char *folder = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+    (void)snprintf(model, sizeof model, "%s/galen-faults-%ld.gguf", folder, (long)getpid());
+    (void)snprintf(synth_path, sizeof synth_path, "%s/galen-faults-%ld-synth.gguf", folder, (long)getpid());
+    galen_synth_opts so = galen_synth_default_opts();
+    so.shape = "tiny";
+    so.type = "q8_0";
+    if (galen_synth(model, &so, &err)) {
+        printf("synth: %s\n0 passed, 1 failed\n", err.msg);
+        return 1;
+    }
+    run_all("answer", scenario_answer, model);
+    run_all("ref", scenario_ref, model);
+    run_all("synth", scenario_synth, NULL);
+    for (int i = 1; i < argc; i++) run_all(argv[i], scenario_answer, argv[i]);
+    (void)unlink(model);
+    printf("%ld passed, %ld failed\n", n_passed, n_failed);
+    return n_failed ? 1 : 0;
+}
