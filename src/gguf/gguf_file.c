@@ -74,22 +74,23 @@ static galen_status read_split(const gguf *g, split *s, galen_error *err) {
     return GALEN_OK;
 }
 
-/* Read "-00001-of-00005.gguf" at the end of path: the length of what stands before it, or 0. */
-static size_t read_suffix(const char *path, uint32_t *number, uint32_t *count) {
+/* Read "-00001-of-00005.gguf" at the end of path; *stem is the length of what stands before it. */
+static bool read_suffix(const char *path, size_t *stem, uint32_t *number, uint32_t *count) {
     const size_t n = strlen(path);
-    if (n <= SUFFIX_BYTES) return 0;
+    if (n < SUFFIX_BYTES) return false;
     const char *s = path + n - SUFFIX_BYTES;
     static const char form[] = "-ddddd-of-ddddd.gguf";
     uint32_t v[2] = {0, 0};
     for (size_t i = 0; i < SUFFIX_BYTES; i++) {
-        if (form[i] != 'd' && s[i] != form[i]) return 0;
+        if (form[i] != 'd' && s[i] != form[i]) return false;
         if (form[i] != 'd') continue;
-        if (s[i] < '0' || s[i] > '9') return 0;
+        if (s[i] < '0' || s[i] > '9') return false;
         v[i > 6] = v[i > 6] * 10 + (uint32_t)(s[i] - '0');
     }
     *number = v[0];
     *count = v[1];
-    return n - SUFFIX_BYTES;
+    *stem = n - SUFFIX_BYTES;
+    return true;
 }
 
 /* The path of part number i, counted from 0; free it. NULL when memory is out. */
@@ -106,8 +107,7 @@ static galen_status check_first(const char *path, const gguf *g, const split *s,
     char label[GGUF_LABEL_BYTES], first[GGUF_LABEL_BYTES];
     uint32_t number = 0, count = 0;
     const char *shown = gguf_short_label(label, path);
-    *stem = read_suffix(path, &number, &count);
-    if (*stem == 0)
+    if (!read_suffix(path, stem, &number, &count))
         return galen_fail(err, GALEN_E_FORMAT, gguf_find(g, "split.no")->offset,
                           "%s: part %" PRIu32 " of %" PRIu32 " of a split model, but its name does not end in -%05" PRIu32
                           "-of-%05" PRIu32 ".gguf: give the parts their names back",
