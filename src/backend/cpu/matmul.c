@@ -9,6 +9,10 @@
 
 #include "backend/cpu/matmul_ops.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 enum {
     SLAB_MAX = 128,         /* weight rows; with MM_BATCH it bounds the scratch */
     SLAB_BYTES = 96 * 1024, /* of weights in a slab when few rows are to be met: long enough to stream, short enough to share */
@@ -31,8 +35,34 @@ typedef struct run {
 
 /* ---------------------------------------------------------------- choice */
 
+#if defined(__x86_64__)
+static bool has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); /* and F16C: no processor has AVX2 without it */
+}
+
+static bool has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+#elif defined(__aarch64__)
+static bool has_neon_dot(void) {
+#if defined(__linux__)
+    const unsigned long half = 1ul << 10, dot = 1ul << 20; /* HWCAP_ASIMDHP, HWCAP_ASIMDDP */
+    return (getauxval(AT_HWCAP) & (half | dot)) == (half | dot);
+#else
+    return true; /* every Apple processor */
+#endif
+}
+#endif
+
 const matmul_ops *matmul_ops_get(const char *isa) {
     if (!strcmp(isa, "generic")) return &matmul_generic;
+#if defined(__x86_64__)
+    if (!strcmp(isa, "avx2") && has_avx2()) return &matmul_avx2;
+    if (!strcmp(isa, "avx512") && has_avx512()) return &matmul_avx512;
+#elif defined(__aarch64__)
+    if (!strcmp(isa, "neon") && has_neon_dot()) return &matmul_neon;
+#endif
     return NULL;
 }
 
@@ -68,6 +98,8 @@ void matmul_prepare(const matmul_ops *ops, pool *p, const matmul_input *in) {
 }
 
 /* ---------------------------------------------------------------- slabs */
+
+_Static_assert(PANEL_ROW_BYTES >= 16 * 6 * sizeof(float), "float kernels keep 16 partial sums for up to 6 rows of x");
 
 static bool is_float(tensor_type t) {
     return t == TENSOR_F32 || t == TENSOR_F16 || t == TENSOR_BF16;
@@ -138,7 +170,8 @@ static void float_slab(const run *k, const matmul_job *job, int64_t first, int64
                                  .x = k->in->x + r * k->in->x_stride,
                                  .x_stride = k->in->x_stride,
                                  .sum = s->sum,
-                                 .stride = SLAB_MAX};
+                                 .stride = SLAB_MAX,
+                                 .parts = (float *)s->panels};
         k->ops->floats[job->w->type](&a);
         for (int32_t i = 0; i < m; i++) store_sums(job, r + i, first, n, s->sum + i * SLAB_MAX);
     }

@@ -79,15 +79,15 @@ typedef struct mm_float_args {
     int64_t x_stride;
     float *sum;
     int64_t stride;
+    float *parts; /* scratch: 16 * 6 floats for every weight row, 64-aligned */
 } mm_float_args;
 typedef void (*mm_float_fn)(const mm_float_args *a);
 
 struct matmul_ops {
     const char *isa;
-    int32_t group;       /* activation rows in a tile                                   */
-    int32_t panel;       /* weight rows in a panel, a multiple of MM_ROWS; 0 = no tiles */
-    int32_t panel_bytes; /* of MM_CHUNK weights a row                                   */
-    int32_t few;         /* batches of up to so many rows go through the row kernels    */
+    int32_t group; /* activation rows in a tile                                   */
+    int32_t panel; /* weight rows in a panel, a multiple of MM_ROWS; 0 = no tiles */
+    int32_t few;   /* batches of up to so many rows go through the row kernels    */
     void (*quantise)(const float *x, int64_t n_blocks, mm_act *out, int64_t stride);
     mm_rows_fn rows[TENSOR_TYPE_END]; /* every supported type */
     mm_pack_fn pack[TENSOR_TYPE_END]; /* with tile: every quantised type, or none */
