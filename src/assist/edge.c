@@ -1,0 +1,62 @@
+/* The session's edge: what it holds, and what has still to be evaluated before a token can be sampled. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "assist/case.h"
+
+galen_status edge_rewind(galen_assistant *a, int32_t past, galen_error *err) {
+    a->edge.n = 0;
+    a->edge.past = past;
+    if (a->n_held > past) a->n_held = past;
+    return galen_session_rewind(a->s, past, err);
+}
+
+void edge_push(galen_assistant *a, const int32_t *ids, int32_t n) {
+    memcpy(a->edge.ids + a->edge.n, ids, (size_t)n * sizeof *ids);
+    a->edge.n += n;
+}
+
+galen_status edge_start(galen_assistant *a, galen_tokens *t, galen_error *err) {
+    const int32_t n = (int32_t)t->n;
+    int32_t same = 0;
+    while (same < a->n_held && same < n - 1 && a->held.ids[same] == t->ids[same]) same++;
+    galen_tokens_free(&a->held);
+    a->held = *t;
+    *t = (galen_tokens){0};
+    a->n_held = same;
+    galen_status st = edge_rewind(a, same, err);
+    if (st) return st;
+    const double start = assist_now_s();
+    st = galen_session_eval(a->s, a->held.ids + same, n - 1 - same, NULL, err);
+    if (st) return st;
+    a->usage.prefill_s += assist_now_s() - start;
+    a->usage.n_prompt += n - 1 - same;
+    a->n_held = n - 1;
+    a->edge.past = n - 1;
+    edge_push(a, a->held.ids + n - 1, 1);
+    return GALEN_OK;
+}
+
+galen_status edge_literal(galen_assistant *a, const char *text, galen_tokens *out, galen_error *err) {
+    char marked[64], first[8];
+    marked[0] = 'x';
+    const size_t n = strlen(text); /* ours: at most 40 bytes */
+    memcpy(marked + 1, text, n);
+    galen_status st = galen_tokenize(a->m, marked, n + 1, false, false, out, err);
+    if (st) return st;
+    const int32_t k = out->n > 1 ? galen_token_bytes(a->m, out->ids[0], false, first, sizeof first) : 0;
+    const bool is_marker = (k == 1 && first[0] == 'x') || (k == 2 && first[0] == ' ' && first[1] == 'x');
+    if (is_marker) {
+        out->n--;
+        memmove(out->ids, out->ids + 1, out->n * sizeof *out->ids);
+        return GALEN_OK;
+    }
+    galen_tokens_free(out); /* the marker grew together with the text: do without it */
+    return galen_tokenize(a->m, text, n, false, false, out, err);
+}
+
+galen_status edge_fits(const galen_assistant *a, size_t n_prompt, size_t n_answer, const char *what, galen_error *err) {
+    if (n_prompt + n_answer <= (size_t)a->n_ctx) return GALEN_OK;
+    return assist_fail(err, GALEN_E_FULL, "%s a prompt of %zu tokens, and the answer takes up to %zu: the context holds %d", what,
+                       n_prompt, n_answer, a->n_ctx);
+}

@@ -1,0 +1,214 @@
+/* Opening models and sessions as the command line asks, and saying what became of it. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/numbers.h"
+#include "cli/options.h"
+#include "cli/resolve.h"
+
+/* What a status means for the exit code, while a model is opened and afterwards. */
+static const struct {
+    galen_status status;
+    cli_exit load, use;
+} exits[] = {
+    {GALEN_E_FAIL, CLI_MODEL, CLI_FAILED},       {GALEN_E_ARG, CLI_USAGE, CLI_USAGE},
+    {GALEN_E_FORMAT, CLI_MODEL, CLI_MODEL},      {GALEN_E_RANGE, CLI_MODEL, CLI_USAGE},
+    {GALEN_E_NOMEM, CLI_MEMORY, CLI_MEMORY},     {GALEN_E_IO, CLI_MODEL, CLI_FAILED},
+    {GALEN_E_FULL, CLI_CONTEXT, CLI_CONTEXT},    {GALEN_E_DEVICE, CLI_DEVICE, CLI_DEVICE},
+    {GALEN_E_UNSUPPORTED, CLI_MODEL, CLI_MODEL}, {GALEN_E_NOT_FOUND, CLI_MODEL, CLI_MODEL},
+    {GALEN_E_NUMERIC, CLI_FAILED, CLI_FAILED},   {GALEN_E_REFUSED, CLI_REFUSED, CLI_REFUSED},
+};
+
+cli_exit engine_fail(cli *c, cli_phase phase, const galen_error *err) {
+    char safe[GALEN_ERROR_MSG_BYTES];
+    if (signals_stop() && err->code == GALEN_E_CANCELLED) {
+        term_progress_end(c);
+        return signals_exit();
+    }
+    term_error(c, "%s", term_safe(err->msg[0] ? err->msg : galen_status_text(err->code), safe, sizeof safe));
+    for (size_t i = 0; i < sizeof exits / sizeof exits[0]; i++) {
+        if (exits[i].status == err->code) return phase == PHASE_LOAD ? exits[i].load : exits[i].use;
+    }
+    return CLI_FAILED;
+}
+
+cli_exit engine_model_name(cli *c, const char *positional, const char **name) {
+    *name = positional ? positional : c->args.model;
+    if (positional && c->args.model) {
+        char a[128], b[128];
+        term_error(c, "two models: '%s' and --model '%s'; give one", term_safe(positional, a, sizeof a),
+                   term_safe(c->args.model, b, sizeof b));
+        return CLI_USAGE;
+    }
+    if (*name && !**name) {
+        term_error(c, "the model's name is empty");
+        return CLI_USAGE;
+    }
+    return CLI_DONE;
+}
+
+static void explain_missing(cli *c, const resolved *r, bool is_named) {
+    char safe[512];
+    term_safe(r->wanted, safe, sizeof safe);
+    if (is_named)
+        term_error(c, "no model '%s'; looked for:", safe);
+    else if (r->is_from_env)
+        term_error(c, "no model '%s' (from GALEN_MODEL); looked for:", safe);
+    else
+        term_error(c, "no model was named, GALEN_MODEL is not set, and the demo model is not there; looked for:");
+    for (int i = 0; i < r->n_tried; i++) (void)fprintf(stderr, "  %s\n", term_safe(r->tried[i], safe, sizeof safe));
+    if (!r->n_tried) (void)fputs("  nowhere: neither HOME nor XDG_DATA_HOME is set\n", stderr);
+    (void)fputs("To get one: `make demo` in Galen's source folder fetches a small model (SmolLM2, 98 MB);\n", stderr);
+    if (*r->folder) (void)fprintf(stderr, "or put any GGUF file in %s\n", term_safe(r->folder, safe, sizeof safe));
+    (void)fprintf(stderr, "or name one: galen %s --model path/to/model.gguf\n", c->verb->name);
+}
+
+static cli_exit check_chat_format(cli *c) {
+    char safe[64], choices[256] = "";
+    const char *want = c->args.chat_format, *name;
+    for (size_t i = 0; (name = galen_chat_format_name(i)); i++) {
+        const size_t n = strlen(choices);
+        if (want && strcmp(want, name) == 0) return CLI_DONE;
+        (void)snprintf(choices + n, sizeof choices - n, "%s%s", n ? ", " : "", name);
+    }
+    if (!want) return CLI_DONE;
+    term_error(c, "--chat-format: '%s' is not one of %s", term_safe(want, safe, sizeof safe), choices);
+    return CLI_USAGE;
+}
+
+static bool on_load(void *user, uint64_t done, uint64_t total) {
+    term_progress(user, "loading", done, total);
+    return !signals_stop();
+}
+
+bool engine_prefill_progress(void *user, uint64_t done, uint64_t total) {
+    cli *c = user;
+    if (done < total)
+        term_progress(c, "reading the prompt", done, total);
+    else
+        term_progress_end(c);
+    return !signals_stop();
+}
+
+static void note_model(cli *c, const galen_model *m) {
+    const galen_model_info i = galen_model_get_info(m);
+    char name[128];
+    const char *slash = i.path ? strrchr(i.path, '/') : NULL;
+    const char *base = i.path ? (slash ? slash + 1 : i.path) : "model";
+    term_safe(i.name && *i.name ? i.name : base, name, sizeof name);
+    term_note(c, "%s (%s, %.0f MB) on %s, loaded in %.2f s", name, i.type_name ? i.type_name : "?", (double)i.weight_bytes / 1e6,
+              i.device ? i.device : "no device", c->load_s);
+}
+
+/* The message may or may not name the file already. */
+static cli_exit fail_open(cli *c, const char *path, galen_error *err) {
+    galen_error full = *err;
+    if (!strstr(err->msg, path)) (void)snprintf(full.msg, sizeof full.msg, "%.200s: %.300s", path, err->msg);
+    return engine_fail(c, PHASE_LOAD, &full);
+}
+
+cli_exit engine_open(cli *c, const char *name, bool is_vocab_only, galen_model **out) {
+    galen_error err = {0};
+    galen_model_opts o = galen_model_default_opts();
+    *out = NULL;
+    resolved *r = calloc(1, sizeof *r); /* some 24 KiB of paths */
+    cli_exit st = r ? check_chat_format(c) : CLI_MEMORY;
+    if (!r) term_error(c, "out of memory");
+    if (st) goto done;
+    if (!resolve_model(r, name)) {
+        explain_missing(c, r, name != NULL);
+        st = CLI_MODEL;
+        goto done;
+    }
+    if (c->args.device) o.device = c->args.device;
+    o.isa = c->args.isa;
+    o.n_threads = (int32_t)c->args.threads;
+    o.chat_format = c->args.chat_format;
+    o.is_vocab_only = is_vocab_only;
+    o.progress = on_load;
+    o.progress_user = c;
+    const double start = clock_s();
+    signals_guard_file(r->path);
+    if (galen_model_open(out, r->path, &o, &err)) {
+        signals_guard_file(NULL);
+        st = fail_open(c, r->path, &err);
+        goto done;
+    }
+    c->load_s = clock_s() - start;
+    term_progress_end(c);
+    if (!is_vocab_only) note_model(c, *out);
+done:
+    free(r);
+    return st;
+}
+
+cli_exit engine_session(cli *c, const galen_model *m, int32_t n_ctx_default, galen_session **out) {
+    galen_error err = {0};
+    galen_session_opts o = galen_session_default_opts();
+    o.n_ctx = option_given(&c->args, "ctx") ? (int32_t)c->args.ctx : n_ctx_default;
+    o.n_batch = (int32_t)c->args.batch;
+    o.kv_type = c->args.kv_type;
+    if (galen_session_open(out, m, &o, &err)) return engine_fail(c, PHASE_USE, &err);
+    galen_session_set_progress(*out, engine_prefill_progress, c);
+    return CLI_DONE;
+}
+
+static cli_exit read_biases(cli *c, int32_t n_vocab, galen_logit_bias *bias) {
+    for (size_t i = 0; i < c->args.bias.n; i++) {
+        char safe[64];
+        const char *text = c->args.bias.items[i];
+        if (!number_bias(text, &bias[i])) {
+            term_error(c, "--logit-bias: '%s' is not ID=VALUE with a finite value or -inf", term_safe(text, safe, sizeof safe));
+            return CLI_USAGE;
+        }
+        if (bias[i].id >= n_vocab) {
+            term_error(c, "--logit-bias: token %d is not in this model's 0..%d", bias[i].id, n_vocab - 1);
+            return CLI_USAGE;
+        }
+    }
+    return CLI_DONE;
+}
+
+cli_exit engine_sampling(cli *c, int32_t n_vocab, galen_sampling *out, galen_logit_bias **bias) {
+    const cli_args *a = &c->args;
+    *out = galen_sampling_default();
+    *bias = NULL;
+    if (option_given(a, "temp")) out->temperature = (float)a->temperature;
+    if (option_given(a, "top-k")) out->top_k = (int32_t)a->top_k;
+    if (option_given(a, "top-p")) out->top_p = (float)a->top_p;
+    if (option_given(a, "min-p")) out->min_p = (float)a->min_p;
+    if (option_given(a, "repeat-penalty")) out->repeat_penalty = (float)a->repeat_penalty;
+    if (option_given(a, "presence-penalty")) out->presence_penalty = (float)a->presence_penalty;
+    if (option_given(a, "frequency-penalty")) out->frequency_penalty = (float)a->frequency_penalty;
+    if (option_given(a, "penalty-last-n")) out->penalty_last_n = (int32_t)a->last_n;
+    out->seed = (uint64_t)a->seed;
+    for (size_t i = 0; i < a->stop.n; i++) {
+        if (!*a->stop.items[i]) {
+            term_error(c, "--stop: the text is empty");
+            return CLI_USAGE;
+        }
+    }
+    if (!a->bias.n) return CLI_DONE;
+    galen_logit_bias *b = calloc(a->bias.n, sizeof *b);
+    if (!b) {
+        term_error(c, "out of memory");
+        return CLI_MEMORY;
+    }
+    const cli_exit st = read_biases(c, n_vocab, b);
+    if (st) {
+        free(b);
+        return st;
+    }
+    *bias = b;
+    out->bias = b;
+    out->n_bias = a->bias.n;
+    return CLI_DONE;
+}
+
+void engine_note_speed(cli *c, const galen_result *r) {
+    const double in = r->prefill_s > 0 ? r->n_prompt / r->prefill_s : 0, gen = r->decode_s > 0 ? r->n_generated / r->decode_s : 0;
+    term_note(c, "prompt %d tokens in %.2f s (%.1f tokens/s), answer %d tokens in %.2f s (%.1f tokens/s)", r->n_prompt,
+              r->prefill_s, in, r->n_generated, r->decode_s, gen);
+}

@@ -1,0 +1,349 @@
+/* The two tables and the parser that reads them. A new option is one row and one field of cli_args. */
+#include "cli/options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/numbers.h"
+
+enum {
+    V_DIAGNOSE = 1,
+    V_COMPLETE = 2,
+    V_CHAT = 4,
+    V_SHOW = 8,
+    V_TOKENIZE = 16,
+    V_LOGITS = 32,
+    V_SYNTH = 64,
+    V_VERSION = 128,
+    V_HELP = 256,
+    V_COMPLETIONS = 512,
+    V_ALL = 1023,
+    V_WRITES = V_DIAGNOSE | V_COMPLETE | V_CHAT, /* samples text           */
+    V_COMPUTES = V_WRITES | V_LOGITS,            /* opens a session        */
+    V_MODELS = V_COMPUTES | V_SHOW | V_TOKENIZE, /* opens a model          */
+    V_SAMPLES = V_COMPLETE | V_CHAT,             /* sampling is the user's */
+    V_JSON = V_DIAGNOSE | V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT,
+    V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE,
+};
+
+#define MODEL_HELP                                                                                                               \
+    "A MODEL is a path to a GGUF file, or a name in the data folder ($XDG_DATA_HOME or ~/.local/share, then galen/models), "     \
+    "with or without .gguf. With no MODEL: the environment's GALEN_MODEL, then the demo model that `make demo` puts there."
+
+const verb_row cli_verbs[] = {
+    {"diagnose", "[MODEL] [SYMPTOMS]", "five possible conditions for a description of symptoms, then five questions",
+     "Reads the symptoms from the argument, from --file or from standard input. Lists five possible conditions with the model's "
+     "own probability for each, and five follow-up questions. For licensed professionals, education and research; it does not "
+     "diagnose, and it is not for emergencies. " MODEL_HELP,
+     V_DIAGNOSE, 2, verb_diagnose},
+    {"complete", "[MODEL]", "continue a text",
+     "Continues the prompt given by --prompt, --file or standard input, and writes the new text as it comes. " MODEL_HELP,
+     V_COMPLETE, 1, verb_complete},
+    {"chat", "[MODEL]", "talk with a model, line by line",
+     "Each line is one message. /clear starts anew, /quit or Ctrl-D ends, Ctrl-C stops an answer. "
+     "Lines may come from a pipe; then only the answers are written. " MODEL_HELP,
+     V_CHAT, 1, verb_chat},
+    {"show", "[MODEL]", "a model's metadata, tensors, size and memory need", "Prints what a GGUF file holds. " MODEL_HELP, V_SHOW,
+     1, verb_show},
+    {"tokenize", "[MODEL]", "text to token ids",
+     "The whole of standard input (or of --file) is the text, byte for byte. Prints a table of ids and pieces, or with --ids a "
+     "JSON array of ids. " MODEL_HELP,
+     V_TOKENIZE, 1, verb_tokenize},
+    {"logits", "[MODEL]", "the logits after each of some tokens, as a .npy file",
+     "Evaluates --tokens and writes float32 [n][n_vocab] in NumPy's format (version 1.0, C order). " MODEL_HELP, V_LOGITS, 1,
+     verb_logits},
+    {"synth", "OUT.gguf", "random weights in a real shape, for benchmarks",
+     "Writes a model of random weights with a working tokenizer. The same options give the same bytes.", V_SYNTH, 1, verb_synth},
+    {"version", "", "the version and how it was built", "Prints the version.", V_VERSION, 0, verb_version},
+    {"help", "[VERB]", "this help, or a verb's; --man writes the man page", "Prints help.", V_HELP, 1, verb_help},
+    {"completions", "bash", "completions for a shell",
+     "Prints a script for the shell named. For bash: galen completions bash > ~/.local/share/bash-completion/completions/galen",
+     V_COMPLETIONS, 1, verb_completions},
+};
+const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];
+
+#define AT(name) offsetof(cli_args, name)
+#define INT_MAX_ 2147483647.0
+
+const option_row cli_options[] = {
+    {"model", 'm', OPT_STR, "MODEL", "path or name of the model", NULL, 0, 0, AT(model), V_MODELS},
+    {"prompt", 'p', OPT_STR, "TEXT", "the text to continue", NULL, 0, 0, AT(prompt), V_COMPLETE},
+    {"file", 'f', OPT_STR, "PATH", "read the text from a file; - is standard input", NULL, 0, 0, AT(file), V_READS_TEXT},
+    {"system", 0, OPT_STR, "TEXT", "the system message of the conversation", NULL, 0, 0, AT(system), V_CHAT},
+    {"n-predict", 'n', OPT_INT, "N", "write at most N tokens; -1: until the context is full (default: complete 128, chat 512)",
+     NULL, -1, INT_MAX_, AT(n_predict), V_SAMPLES},
+    {"temp", 't', OPT_FLOAT, "T", "temperature; 0 takes the likeliest token (default 0.8)", NULL, 0, 100, AT(temperature),
+     V_SAMPLES},
+    {"top-k", 0, OPT_INT, "K", "choose among the K likeliest; 0: off (default 40)", NULL, 0, INT_MAX_, AT(top_k), V_SAMPLES},
+    {"top-p", 0, OPT_FLOAT, "P", "choose among the likeliest that make up P; 1: off (default 0.95)", NULL, 0, 1, AT(top_p),
+     V_SAMPLES},
+    {"min-p", 0, OPT_FLOAT, "P", "drop what is below P times the likeliest; 0: off (default 0.05)", NULL, 0, 1, AT(min_p),
+     V_SAMPLES},
+    {"repeat-penalty", 0, OPT_FLOAT, "X", "divide the logits of tokens already used; 1: off (default 1)", NULL, 0.01, 100,
+     AT(repeat_penalty), V_SAMPLES},
+    {"presence-penalty", 0, OPT_FLOAT, "X", "subtract X from tokens already used (default 0)", NULL, -100, 100,
+     AT(presence_penalty), V_SAMPLES},
+    {"frequency-penalty", 0, OPT_FLOAT, "X", "subtract X for each use of a token (default 0)", NULL, -100, 100,
+     AT(frequency_penalty), V_SAMPLES},
+    {"penalty-last-n", 0, OPT_INT, "N", "tokens that the penalties look back at; -1: all (default 64)", NULL, -1, INT_MAX_,
+     AT(last_n), V_SAMPLES},
+    {"logit-bias", 0, OPT_LIST, "ID=V", "add V to the logit of token ID, -inf forbids it; may be repeated", NULL, 0, 0, AT(bias),
+     V_SAMPLES},
+    {"stop", 0, OPT_LIST, "TEXT", "end before this text; may be repeated", NULL, 0, 0, AT(stop), V_SAMPLES},
+    {"logprobs", 0, OPT_INT, "K", "with --json: each token's log-probability and the K likeliest (0 to 20)", NULL, 0, 20,
+     AT(logprobs), V_COMPLETE},
+    {"seed", 's', OPT_INT, "N", "seed of the random choice; the same seed gives the same text (default 0)", NULL, 0,
+     9223372036854775807.0, AT(seed), V_WRITES | V_SYNTH},
+    {"ctx", 'c', OPT_INT, "N", "context in tokens, 4k is 4096 (default: the model's own, at most 4096)", NULL, 1, INT_MAX_,
+     AT(ctx), V_COMPUTES | V_SHOW},
+    {"batch", 'b', OPT_INT, "N", "prompt tokens evaluated together (default 512)", NULL, 1, 65536, AT(batch), V_COMPUTES},
+    {"threads", 'T', OPT_INT, "N", "threads (default: one per core)", NULL, 1, 1024, AT(threads), V_COMPUTES},
+    {"kv-type", 0, OPT_STR, "TYPE", "type of the key-value cache (default f16)", "f16|f32|q8_0", 0, 0, AT(kv_type),
+     V_COMPUTES | V_SHOW},
+    {"device", 0, OPT_STR, "DEVICE", "ref is the slow definition in double precision (default cpu)", "cpu|ref", 0, 0, AT(device),
+     V_COMPUTES},
+    {"isa", 0, OPT_STR, "ISA", "force an instruction set (default auto)", "auto|generic|avx2|avx512|neon", 0, 0, AT(isa),
+     V_COMPUTES},
+    {"chat-format", 0, OPT_STR, "NAME", "how messages are written, instead of the file's template", NULL, 0, 0, AT(chat_format),
+     V_DIAGNOSE | V_CHAT | V_SHOW},
+    {"no-bos", 0, OPT_FLAG, NULL, "put no token before or behind the text", NULL, 0, 0, AT(no_bos), V_TOKENIZE | V_COMPLETE},
+    {"parse-special", 0, OPT_FLAG, NULL, "text such as <|eot_id|> becomes that token", NULL, 0, 0, AT(parse_special),
+     V_TOKENIZE | V_COMPLETE},
+    {"ids", 0, OPT_FLAG, NULL, "print a JSON array of ids", NULL, 0, 0, AT(ids), V_TOKENIZE},
+    {"tokens", 0, OPT_STR, "IDS", "token ids, 1,5,7; - reads them from standard input", NULL, 0, 0, AT(tokens), V_LOGITS},
+    {"out", 'o', OPT_STR, "PATH", "file to write", NULL, 0, 0, AT(out), V_LOGITS},
+    {"shape", 0, OPT_STR, "SHAPE", "the model's shape", "tiny|llama-1b|llama-8b", 0, 0, AT(shape), V_SYNTH},
+    {"type", 0, OPT_STR, "TYPE", "the weights' type: f32, f16, q8_0, q4_k_m ... (default q8_0)", NULL, 0, 0, AT(type), V_SYNTH},
+    {"tensors", 0, OPT_FLAG, NULL, "list every tensor", NULL, 0, 0, AT(tensors), V_SHOW},
+    {"meta", 0, OPT_FLAG, NULL, "list the metadata", NULL, 0, 0, AT(meta), V_SHOW},
+    {"json", 'j', OPT_FLAG, NULL, "print one JSON object (chat: one a line)", NULL, 0, 0, AT(json), V_JSON},
+    {"man", 0, OPT_FLAG, NULL, "print the man page's source", NULL, 0, 0, AT(man), V_HELP},
+    {"quiet", 'q', OPT_FLAG, NULL, "no notes and no progress on standard error", NULL, 0, 0, AT(quiet), V_ALL},
+    {"no-color", 0, OPT_FLAG, NULL, "no colours (also NO_COLOR in the environment)", NULL, 0, 0, AT(no_color), V_ALL},
+    {"help", 'h', OPT_FLAG, NULL, "this verb's help", NULL, 0, 0, AT(help), V_ALL},
+};
+const size_t cli_n_options = sizeof cli_options / sizeof cli_options[0];
+_Static_assert(sizeof cli_options / sizeof cli_options[0] <= 64, "cli_args.given has a bit for each");
+
+const verb_row *verb_find(const char *name) {
+    for (size_t i = 0; i < cli_n_verbs; i++) {
+        if (strcmp(cli_verbs[i].name, name) == 0) return &cli_verbs[i];
+    }
+    return NULL;
+}
+
+bool option_given(const cli_args *a, const char *name) {
+    for (size_t i = 0; i < cli_n_options; i++) {
+        if (strcmp(cli_options[i].name, name) == 0) return a->given >> i & 1;
+    }
+    return false;
+}
+
+void options_free(cli_args *a) {
+    free(a->stop.items);
+    free(a->bias.items);
+    a->stop = a->bias = (str_list){0};
+}
+
+/* ------------------------------------------------------------ what goes wrong */
+
+static cli_exit bad_verb(cli *c, const char *word) {
+    const char *names[sizeof cli_verbs / sizeof cli_verbs[0]];
+    char safe[64];
+    for (size_t i = 0; i < cli_n_verbs; i++) names[i] = cli_verbs[i].name;
+    const char *near = suggest(word, names, cli_n_verbs);
+    term_safe(word, safe, sizeof safe);
+    if (near)
+        term_error(c, "there is no verb '%s'; did you mean '%s'? (galen help lists them)", safe, near);
+    else
+        term_error(c, "there is no verb '%s'; galen help lists them", safe);
+    return CLI_USAGE;
+}
+
+/* An option that the verb does not have: perhaps another verb's, perhaps misspelt. name without dashes. */
+static cli_exit bad_option(cli *c, const char *dashes, const char *name) {
+    const char *names[sizeof cli_options / sizeof cli_options[0]];
+    size_t n = 0;
+    char safe[64], owners[128] = "";
+    term_safe(name, safe, sizeof safe);
+    for (size_t i = 0; i < cli_n_options; i++) {
+        const option_row *o = &cli_options[i];
+        if (o->verbs & c->verb->bit) names[n++] = o->name;
+        if (strcmp(o->name, name) != 0 || strlen(dashes) != 2) continue;
+        for (size_t v = 0; v < cli_n_verbs; v++) {
+            const size_t used = strlen(owners);
+            if (o->verbs & cli_verbs[v].bit)
+                (void)snprintf(owners + used, sizeof owners - used, "%s%s", used ? ", " : "", cli_verbs[v].name);
+        }
+    }
+    const char *near = suggest(name, names, n);
+    if (owners[0])
+        term_error(c, "%s has no option --%s (these have: %s)", c->verb->name, safe, owners);
+    else if (near && strlen(dashes) == 2)
+        term_error(c, "%s has no option --%s; did you mean --%s?", c->verb->name, safe, near);
+    else
+        term_error(c, "%s has no option %s%s; see galen help %s", c->verb->name, dashes, safe, c->verb->name);
+    return CLI_USAGE;
+}
+
+static cli_exit bad_value(cli *c, const option_row *o, const char *value, const char *expected) {
+    char safe[64];
+    term_error(c, "--%s: '%s' is not %s", o->name, term_safe(value, safe, sizeof safe), expected);
+    return CLI_USAGE;
+}
+
+/* ------------------------------------------------------------ values */
+
+static bool is_choice(const char *choices, const char *value) {
+    const size_t n = strlen(value);
+    for (const char *p = choices; p; p = strchr(p, '|')) {
+        p += *p == '|';
+        if (strncmp(p, value, n) == 0 && (p[n] == '|' || p[n] == '\0') && n) return true;
+    }
+    return false;
+}
+
+static cli_exit list_add(cli *c, str_list *list, const char *value) {
+    const char **items = realloc(list->items, (list->n + 1) * sizeof *items);
+    if (!items) {
+        term_error(c, "out of memory reading the options");
+        return CLI_MEMORY;
+    }
+    items[list->n++] = value;
+    list->items = items;
+    return CLI_DONE;
+}
+
+static cli_exit set_number(cli *c, const option_row *o, const char *value, void *field) {
+    char expected[96];
+    int64_t i;
+    double f;
+    if (o->kind == OPT_INT) {
+        if (!number_i64(value, &i)) return bad_value(c, o, value, "a whole number");
+        f = (double)i;
+    } else if (!number_f64(value, &f)) {
+        return bad_value(c, o, value, "a number");
+    }
+    if (f < o->min || f > o->max) {
+        if (o->max > INT_MAX_)
+            (void)snprintf(expected, sizeof expected, "%.15g or more", o->min);
+        else
+            (void)snprintf(expected, sizeof expected, "between %.15g and %.15g", o->min, o->max);
+        return bad_value(c, o, value, expected);
+    }
+    if (o->kind == OPT_INT)
+        memcpy(field, &i, sizeof i);
+    else
+        memcpy(field, &f, sizeof f);
+    return CLI_DONE;
+}
+
+static cli_exit set_value(cli *c, const option_row *o, const char *value) {
+    char *field = (char *)&c->args + o->field;
+    if (o->kind != OPT_FLAG && o->kind != OPT_LIST) c->args.given |= (uint64_t)1 << (o - cli_options);
+    switch (o->kind) {
+    case OPT_FLAG:
+        *(bool *)(void *)field = true;
+        return CLI_DONE;
+    case OPT_STR:
+        if (o->choices && !is_choice(o->choices, value)) {
+            char expected[96];
+            (void)snprintf(expected, sizeof expected, "one of %s", o->choices);
+            return bad_value(c, o, value, expected);
+        }
+        memcpy(field, &value, sizeof value);
+        return CLI_DONE;
+    case OPT_LIST:
+        return list_add(c, (str_list *)(void *)field, value);
+    case OPT_INT:
+    case OPT_FLOAT:
+        return set_number(c, o, value, field);
+    }
+    return CLI_FAILED;
+}
+
+/* ------------------------------------------------------------ words */
+
+static const option_row *find_long(const cli *c, const char *name, size_t n) {
+    for (size_t i = 0; i < cli_n_options; i++) {
+        const option_row *o = &cli_options[i];
+        if ((o->verbs & c->verb->bit) && strlen(o->name) == n && memcmp(o->name, name, n) == 0) return o;
+    }
+    return NULL;
+}
+
+static const option_row *find_letter(const cli *c, char letter) {
+    for (size_t i = 0; i < cli_n_options; i++) {
+        const option_row *o = &cli_options[i];
+        if ((o->verbs & c->verb->bit) && o->letter == letter && letter) return o;
+    }
+    return NULL;
+}
+
+static cli_exit give_value(cli *c, const option_row *o, const char *attached, int argc, char **argv, int *i) {
+    if (o->kind == OPT_FLAG) return set_value(c, o, NULL);
+    if (attached) return set_value(c, o, attached);
+    if (*i + 1 >= argc) {
+        term_error(c, "--%s needs a value: --%s %s", o->name, o->name, o->metavar);
+        return CLI_USAGE;
+    }
+    return set_value(c, o, argv[++*i]);
+}
+
+/* argv[*i] starts with '-'; *i moves over a value taken. */
+static cli_exit parse_option(cli *c, int argc, char **argv, int *i) {
+    const char *word = argv[*i];
+    if (word[1] != '-') { /* -n5, -n 5 */
+        const option_row *o = find_letter(c, word[1]);
+        if (!o || (o->kind == OPT_FLAG && word[2])) return bad_option(c, "-", word + 1);
+        return give_value(c, o, word[2] ? word + 2 : NULL, argc, argv, i);
+    }
+    const char *name = word + 2, *eq = strchr(name, '=');
+    const option_row *o = find_long(c, name, eq ? (size_t)(eq - name) : strlen(name));
+    if (!o) {
+        char cut[64];
+        (void)snprintf(cut, sizeof cut, "%.*s", eq ? (int)(eq - name) : 63, name);
+        return bad_option(c, "--", cut);
+    }
+    if (eq && o->kind == OPT_FLAG) {
+        term_error(c, "--%s takes no value", o->name);
+        return CLI_USAGE;
+    }
+    return give_value(c, o, eq ? eq + 1 : NULL, argc, argv, i);
+}
+
+static cli_exit add_positional(cli *c, const char *word) {
+    char safe[64];
+    if (c->args.n_positional == c->verb->max_positionals) {
+        term_error(c, "%s: '%s' is one argument too many; usage: galen %s %s%s[options]%s", c->verb->name,
+                   term_safe(word, safe, sizeof safe), c->verb->name, c->verb->positionals, *c->verb->positionals ? " " : "",
+                   c->verb->run == verb_diagnose ? " (put the symptoms in quotes)" : "");
+        return CLI_USAGE;
+    }
+    c->args.positional[c->args.n_positional++] = word;
+    return CLI_DONE;
+}
+
+/* `galen`, `galen --help` and `galen --version` are the verbs of that name. */
+static cli_exit parse_verb(cli *c, int argc, char **argv) {
+    const char *word = argc > 1 ? argv[1] : "help";
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) word = "help";
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) word = "version";
+    c->verb = verb_find(word);
+    return c->verb ? CLI_DONE : bad_verb(c, word);
+}
+
+cli_exit options_parse(cli *c, int argc, char **argv) {
+    cli_exit st = parse_verb(c, argc, argv);
+    bool is_plain = false; /* after "--" */
+    for (int i = 2; i < argc && !st; i++) {
+        const char *word = argv[i];
+        if (!is_plain && strcmp(word, "--") == 0)
+            is_plain = true;
+        else if (!is_plain && word[0] == '-' && word[1])
+            st = parse_option(c, argc, argv, &i);
+        else
+            st = add_positional(c, word);
+    }
+    return st;
+}

@@ -1,0 +1,118 @@
+/* Words for the person: messages on stderr, one progress line there, wrapping and colours where there is a terminal. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static int columns_of(int fd) {
+    struct winsize w;
+    if (ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_col > 0) return w.ws_col;
+    return 80;
+}
+
+void term_init(cli_term *t, bool no_color, bool quiet) {
+    const char *no = getenv("NO_COLOR"), *kind = getenv("TERM");
+    const bool is_dumb = !kind || !*kind || strcmp(kind, "dumb") == 0;
+    *t = (cli_term){.is_out_tty = isatty(STDOUT_FILENO), .is_err_tty = isatty(STDERR_FILENO), .is_quiet = quiet};
+    t->has_color = t->is_out_tty && !no_color && !(no && *no) && !is_dumb;
+    if (is_dumb) t->is_err_tty = false; /* it cannot rewrite a line */
+    t->n_columns = columns_of(isatty(STDERR_FILENO) ? STDERR_FILENO : STDOUT_FILENO);
+}
+
+static void say(cli *c, const char *fmt, va_list ap) {
+    term_progress_end(c);
+    (void)fflush(stdout); /* in order, when both are one terminal */
+    (void)fputs("galen: ", stderr);
+    (void)vfprintf(stderr, fmt, ap);
+    (void)fputc('\n', stderr);
+}
+
+void term_error(cli *c, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    say(c, fmt, ap);
+    va_end(ap);
+}
+
+void term_note(cli *c, const char *fmt, ...) {
+    va_list ap;
+    if (c->term.is_quiet) return;
+    va_start(ap, fmt);
+    say(c, fmt, ap);
+    va_end(ap);
+}
+
+/* Bytes of s that fill at most n columns, counting a character as one and never cutting it. */
+static size_t fit(const char *s, int n) {
+    size_t i = 0;
+    while (s[i]) {
+        if (((unsigned char)s[i] & 0xC0) != 0x80 && n-- <= 0) break;
+        i++;
+    }
+    return i;
+}
+
+void term_progress_text(cli *c, const char *text) {
+    if (!c->term.is_err_tty || c->term.is_quiet) return;
+    (void)fprintf(stderr, "\r\033[K%.*s", (int)fit(text, c->term.n_columns - 1), text);
+    (void)fflush(stderr);
+    c->term.is_progress_open = true;
+}
+
+void term_progress(cli *c, const char *what, uint64_t done, uint64_t total) {
+    char line[96];
+    const double part = total ? (double)done / (double)total : 1.0;
+    (void)snprintf(line, sizeof line, "%s %3.0f %%", what, 100.0 * (part > 1.0 ? 1.0 : part));
+    term_progress_text(c, line);
+}
+
+void term_progress_end(cli *c) {
+    if (!c->term.is_progress_open) return;
+    (void)fputs("\r\033[K", stderr);
+    (void)fflush(stderr);
+    c->term.is_progress_open = false;
+}
+
+const char *term_safe(const char *text, char *buf, size_t cap) {
+    size_t i = 0;
+    for (; text[i] && i + 1 < cap; i++) buf[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7F ? '?' : text[i];
+    buf[i] = '\0';
+    return buf;
+}
+
+void term_wrap(FILE *out, const char *text, int n_columns) {
+    int used = 0;
+    while (*text) {
+        const size_t n = strcspn(text, " ");
+        int width = 0;
+        for (size_t i = 0; i < n; i++) width += ((unsigned char)text[i] & 0xC0) != 0x80;
+        if (used && used + 1 + width > n_columns) {
+            (void)fputc('\n', out);
+            used = 0;
+        } else if (used) {
+            (void)fputc(' ', out);
+            used++;
+        }
+        (void)fwrite(text, 1, n, out);
+        used += width;
+        text += n;
+        while (*text == ' ') text++;
+    }
+    (void)fputc('\n', out);
+}
+
+const char *term_sgr(const cli *c, const char *on) {
+    return c->term.has_color ? on : "";
+}
+
+cli_exit term_finish(cli *c, cli_exit st) {
+    term_progress_end(c);
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return st;
+    term_error(c, "standard output: %s; what was written is not complete", errno ? strerror(errno) : "a write failed");
+    return st ? st : CLI_FAILED;
+}
