@@ -72,9 +72,9 @@ static void pack_fifth_bits(const uint8_t *q, uint8_t *qh) {
 /* Levels about zero: the extreme value takes the lowest level, which reaches one step further than the highest. */
 static uint16_t levels_signed(const float *x, int n_levels, uint8_t *q) {
     const range r = range_of(x);
-    const float half = (float)(n_levels / 2);
-    const float d = r.extreme / -half, id = inverse(d);
-    for (int i = 0; i < BLOCKS_SMALL; i++) q[i] = r.is_finite ? level(x[i] * id + (half + 0.5f), n_levels - 1) : 0;
+    const int half = n_levels / 2;
+    const float d = r.extreme / (float)-half, id = inverse(d);
+    for (int i = 0; i < BLOCKS_SMALL; i++) q[i] = r.is_finite ? level(x[i] * id + ((float)half + 0.5f), n_levels - 1) : 0;
     return r.is_finite ? half_from_f32(d) : HALF_NAN;
 }
 

@@ -60,7 +60,8 @@ double search_scale(const search_grid *g, const float *x, int n, uint8_t *index)
         if (fabs((double)x[i]) > fabs(extreme)) extreme = (double)x[i];
     }
     for (int k = 0; k < 2 * g->n_tries && extreme != 0.0; k++) {
-        const double reach = g->reach_lo + (g->reach_hi - g->reach_lo) * (k / 2) / (g->n_tries > 1 ? g->n_tries - 1 : 1);
+        const int step = k / 2; /* each reach with both signs */
+        const double reach = g->reach_lo + (g->reach_hi - g->reach_lo) * step / (g->n_tries - 1);
         const double scale = extreme / (reach * (double)g->min) * (k % 2 ? -1.0 : 1.0);
         double xv = 0.0, vv = 0.0;
         for (int i = 0; i < n; i++) {
@@ -115,7 +116,8 @@ static double fill(const search_grid *g, const float *x, int n_sub, int n_each, 
 static double refit(const search_grid *g, const float *x, int n_sub, int n_each, const search_block *b) {
     double xv = 0.0, vv = 0.0;
     for (int i = 0; i < n_sub * n_each; i++) {
-        const double v = (double)b->sc[i / n_each] * level_value(g, b->q[i]);
+        const int sc = b->sc[i / n_each];
+        const double v = (double)sc * level_value(g, b->q[i]);
         xv += (double)x[i] * v;
         vv += v * v;
     }

@@ -15,7 +15,7 @@ typedef struct search_grid {
     int min;              /* the level at index 0, the largest in magnitude */
     double reach_lo;      /* the scales tried put the largest weight between reach_lo and reach_hi times min */
     double reach_hi;
-    int n_tries;
+    int n_tries; /* at least 2 */
 } search_grid;
 
 /** The scale that fits x [n] best, n <= SEARCH_MAX_WEIGHTS; 0 when all are 0. index [n] gets the nearest levels. */

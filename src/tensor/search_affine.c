@@ -117,7 +117,8 @@ static double fill(const float *x, shape h, const line *lines, uint16_t d, uint1
 static line refit(const float *x, shape h, const search_affine_block *b) {
     double aa = 0.0, ab = 0.0, bb = 0.0, xa = 0.0, xb = 0.0;
     for (int i = 0; i < h.n_sub * h.n_each; i++) {
-        const double u = (double)b->sc[i / h.n_each] * (double)b->q[i], v = (double)b->m[i / h.n_each];
+        const int sc = b->sc[i / h.n_each], m = b->m[i / h.n_each];
+        const double u = (double)sc * (double)b->q[i], v = (double)m;
         aa += u * u;
         ab += u * v;
         bb += v * v;

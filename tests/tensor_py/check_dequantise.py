@@ -112,7 +112,7 @@ def check_against_ggml(rng, lib, name):
     """Squared error within 2 % of llama.cpp's search, without importance weights on either side."""
     fn = lib.ggml_quantize_chunk
     fn.restype = ctypes.c_size_t
-    fn.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    fn.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
     for what, x in [("gaussian", rng.standard_normal(256 * 200)), ("laplace", rng.laplace(size=256 * 200)),
                     ("shifted", rng.standard_normal(256 * 200) + 0.5)]:
         x = x.astype(np.float32)
@@ -134,7 +134,8 @@ p.add_argument("--ggml")
 p.add_argument("--verbose", action="store_true")
 opts = p.parse_args()
 rng = np.random.default_rng(opts.seed)
-listed = [line.split() for line in subprocess.run([opts.tool, "list"], stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()]
+listing = subprocess.run([opts.tool, "list"], stdout=subprocess.PIPE, check=True, text=True).stdout
+listed = [line.split() for line in listing.splitlines()]
 report({row[0] for row in listed} == set(HALVES), "the types that the tool lists are those checked here")
 for type_name, number, n_weights, n_bytes in listed:
     report((T[type_name].value, *GGML_QUANT_SIZES[T[type_name]]) == (int(number), int(n_weights), int(n_bytes)),
