@@ -76,7 +76,7 @@ static void random_layer(arena *a, const net_spec *s, int32_t i, network_layer *
     l->rope = i % 2 && s->window ? 1 : 0;
 }
 
-static network *random_net(arena *a, const net_spec *s) {
+static inline network *random_net(arena *a, const net_spec *s) {
     network *n = arena_alloc(a, 1, sizeof *n);
     *n = (network){.n_layer = s->n_layer,
                    .n_embd = s->n_embd,
@@ -116,6 +116,16 @@ static inline double random_net_nmse(const float *a, const float *b, size_t n) {
         all += (double)b[i] * (double)b[i];
     }
     return all > 0 ? diff / all : diff;
+}
+
+/* FNV-1a of the bytes. */
+static inline uint64_t random_net_digest(uint64_t h, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &x[i], sizeof u);
+        for (int k = 0; k < 4; k++) h = (h ^ (u >> (8 * k) & 255)) * 1099511628211u;
+    }
+    return h;
 }
 
 #endif

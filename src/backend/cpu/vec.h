@@ -165,7 +165,7 @@ V_INLINE v16 v16_tanh(v16 x) {
     p = v16_fma(p, z, v16_set(-0x1.55553ep-2f));
     const v16 small = v16_fma(v16_mul(p, z), x, x);
     const v16 big = v16_sub(one, v16_div(two, v16_add(v16_exp(v16_mul(two, a)), one)));
-    return v16_if_less(a, v16_set(0.55f), small, v16_copysign(big, x));
+    return v16_copysign(v16_if_less(a, v16_set(0.55f), small, big), x);
 }
 
 #endif
