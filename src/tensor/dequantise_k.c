@@ -64,7 +64,7 @@ void dequantise_q6_k(const void *blocks, float *out, int64_t n) {
         const float d = half_to_f32(b->d);
         for (int i = 0; i < BLOCKS_SUPER; i++) {
             const int h = i / 128, k = i % 128 / 32, l = i % 32;
-            const int scale = b->scales[i / 16];
+            const int8_t scale = b->scales[i / 16];
             const int low = b->ql[64 * h + 32 * (k % 2) + l] >> (k < 2 ? 0 : 4) & 15;
             const int high = b->qh[32 * h + l] >> (2 * k) & 3;
             out[at + i] = d * (float)scale * (float)((low | high << 4) - 32);

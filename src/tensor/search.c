@@ -116,7 +116,7 @@ static double fill(const search_grid *g, const float *x, int n_sub, int n_each, 
 static double refit(const search_grid *g, const float *x, int n_sub, int n_each, const search_block *b) {
     double xv = 0.0, vv = 0.0;
     for (int i = 0; i < n_sub * n_each; i++) {
-        const int sc = b->sc[i / n_each];
+        const int8_t sc = b->sc[i / n_each];
         const double v = (double)sc * level_value(g, b->q[i]);
         xv += (double)x[i] * v;
         vv += v * v;
