@@ -84,11 +84,11 @@ static void kv_round(backend_work *w, double *head, int64_t n) {
     if (w->lim.kv == KV_Q8_0) {
         const tensor_type_info *q8 = tensor_type_get(TENSOR_Q8_0);
         char block[64];
-        for (int64_t i = 0; i < n; i += 32) {
-            for (int j = 0; j < 32; j++) w->kv_row[j] = (float)head[i + j];
+        for (int64_t i = 0; i < n; i += 32) { /* the last block of a head may be short */
+            for (int j = 0; j < 32; j++) w->kv_row[j] = i + j < n ? (float)head[i + j] : 0.0f;
             q8->quantise(w->kv_row, block, 32);
             q8->dequantise(block, w->kv_row, 32);
-            for (int j = 0; j < 32; j++) head[i + j] = (double)w->kv_row[j];
+            for (int j = 0; j < 32 && i + j < n; j++) head[i + j] = (double)w->kv_row[j];
         }
         return;
     }
@@ -294,9 +294,6 @@ static galen_status ref_work_open(backend_work **out, backend *b, const work_lim
     const size_t rows = (size_t)lim->max_rows, n_q = (size_t)net->n_head * (size_t)net->d_head;
     const size_t n_kv = (size_t)net->n_layer * (size_t)lim->n_pages * KV_PAGE * (size_t)net->n_head_kv * (size_t)net->d_head;
     *out = NULL;
-    if (lim->kv == KV_Q8_0 && net->d_head % 32 != 0)
-        return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "KV type q8_0 needs heads of a multiple of 32 dimensions, not %d",
-                          net->d_head);
     backend_work *w = calloc(1, sizeof *w);
     if (!w) return galen_fail(err, GALEN_E_NOMEM, 0, "ref work");
     w->net = net;
