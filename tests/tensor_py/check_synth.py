@@ -13,10 +13,11 @@ sys.path[:0] = [os.path.join(HERE, "../golden"), os.path.join(HERE, "../peer")]
 import galen  # noqa: E402
 import llamacpp  # noqa: E402
 
-# llama.cpp rounds the other factor of a product to f16, to bf16 or to 8 bits, Galen to none or to 8 bits: the squares of two
-# independent errors of at most 1e-3 (the design page's bar against exact logits) add up.
-BOUNDS = {"f32": 1e-6, "f16": 1e-5, "bf16": 1e-3}
-QUANTISED = 2e-3
+# What llama.cpp does to the other factor of a product decides: f32 keeps it, f16 and bf16 round it to 11 and 8 bits, quantised
+# types to 8 bits with one scale for 32 or, in the K family, 256 values. Measured: 3e-13, 5e-7, 3e-5, at most 1.7e-3.
+BOUNDS = {"f32": 1e-10, "f16": 2e-6, "bf16": 2e-4}
+QUANTISED = 4e-3
+OWN = {"f32": 1e-10, "f16": 1e-10, "bf16": 1e-10}  # the default device against ref; else the design page's 1e-3
 TYPES = "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs q4_k_m q5_k_m".split()
 TEXTS = ["The patient has persistent cough, fever, and chest pain for 3 days", "  etaoin\n\n\tshrdlu ", "39.5 °C — 日本語 🩺", "",
          "<|eot_id|> stays text", "a" * 300, "\x00\x7f", "don't WON'T it's 12345678"]
@@ -29,17 +30,19 @@ def ids_of(model, text):
 def check(c, peer, kind, folder):
     path = os.path.join(folder, kind + ".gguf")
     galen.run("synth", "--shape", "tiny", "--type", kind, path)
-    with llamacpp.Model(peer, path, n_ctx=128, kv=llamacpp.F32) as m:
+    with llamacpp.Model(peer, path, n_ctx=128, kv=llamacpp.F32, flash=False) as m:
         ids = m.tokenize(TEXTS[0])
         theirs = m.eval(ids, want_all=True).astype(np.float64)
         if kind == "q8_0":
             for text in TEXTS:
                 c.check(ids_of(path, text) == m.tokenize(text), f"ids of {text[:40]!r}")
     ours = galen.logits(path, ids, "--kv-type", "f32").astype(np.float64)
-    nmse = np.sum((ours - theirs) ** 2) / np.sum(theirs ** 2)
-    print(f"{kind:7} logits deviate by {theirs.std():.2f}; NMSE against llama.cpp {nmse:.1e}", flush=True)
+    ref = galen.logits(path, ids, "--kv-type", "f32", "--device", "ref").astype(np.float64)
+    nmse, own = np.sum((ours - theirs) ** 2) / np.sum(theirs ** 2), np.sum((ours - ref) ** 2) / np.sum(ref ** 2)
+    print(f"{kind:7} logits deviate by {theirs.std():.2f}; NMSE against llama.cpp {nmse:.1e}, against ref {own:.1e}", flush=True)
     c.check(np.isfinite(ours).all() and 0.5 < ours.std() < 2, f"{kind}: logits of spread {ours.std():.2f}, expected about 1")
-    c.check(nmse <= BOUNDS.get(kind, QUANTISED), f"{kind}: NMSE {nmse:.2e}")
+    c.check(nmse <= BOUNDS.get(kind, QUANTISED), f"{kind}: NMSE against llama.cpp {nmse:.2e}")
+    c.check(own <= OWN.get(kind, 1e-3), f"{kind}: NMSE against ref {own:.2e}")
 
 
 checks, the_peer = galen.Checks(), llamacpp.Peer("prebuilt")
