@@ -75,15 +75,52 @@ static inline int blob_save(const blob *b, const char *path) {
 
 /* ---- the base file: every kind of value that a check looks at, three tensors of three types ---- */
 
-#define FIELDS(X)                                                                                                                \
-    X(MAGIC)                                                                                                                     \
-    X(VERSION) X(N_TENSORS) X(N_KV) X(ALIGN_KEY) X(ALIGN_NAME) X(ALIGN_TYPE) X(ALIGN) X(S_KEY) X(S_NAME) X(S_TYPE) X(S_VALUE)    \
-        X(INTS_TYPE) X(INTS_ELEM) X(INTS_N) X(INTS) X(STRS_ELEM) X(STRS_N) X(STRS_0) X(STRS_1) X(BOOL) X(BOOLS_N) X(BOOLS)       \
-            X(W0_NAME) X(W0_DIMS) X(W0_NE0) X(W0_NE1) X(W0_TYPE) X(W0_OFFSET) X(W1_NAME) X(W1_DIMS) X(W1_NE0) X(W1_NE1)          \
-                X(W1_TYPE) X(W1_OFFSET) X(W2_NAME) X(W2_DIMS) X(W2_NE0) X(W2_TYPE) X(W2_OFFSET) X(RECORDS_END) X(DATA) X(END)
-#define X(name) AT_##name,
-enum field { FIELDS(X) N_FIELDS };
-#undef X
+enum field {
+    AT_MAGIC,
+    AT_VERSION,
+    AT_N_TENSORS,
+    AT_N_KV,
+    AT_ALIGN_KEY,
+    AT_ALIGN_NAME,
+    AT_ALIGN_TYPE,
+    AT_ALIGN,
+    AT_S_KEY,
+    AT_S_NAME,
+    AT_S_TYPE,
+    AT_S_VALUE,
+    AT_INTS_TYPE,
+    AT_INTS_ELEM,
+    AT_INTS_N,
+    AT_INTS,
+    AT_STRS_ELEM,
+    AT_STRS_N,
+    AT_STRS_0,
+    AT_STRS_1,
+    AT_BOOL,
+    AT_BOOLS_N,
+    AT_BOOLS,
+    AT_W0_NAME,
+    AT_W0_DIMS,
+    AT_W0_NE0,
+    AT_W0_NE1,
+    AT_W0_TYPE,
+    AT_W0_OFFSET,
+    AT_W1_NAME,
+    AT_W1_DIMS,
+    AT_W1_NE0,
+    AT_W1_NE1,
+    AT_W1_TYPE,
+    AT_W1_OFFSET,
+    AT_W2_NAME,
+    AT_W2_DIMS,
+    AT_W2_NE0,
+    AT_W2_TYPE,
+    AT_W2_OFFSET,
+    AT_RECORDS_END,
+    AT_DATA,
+    AT_END,
+    N_FIELDS
+};
 
 /* Departures from the base file; all zero is the base file. */
 typedef struct base_opts {
