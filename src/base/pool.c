@@ -1,15 +1,26 @@
 /* Threads that spin for a moment and then sleep on a condition variable.
  *
- * One run is published by raising `epoch`; workers see it, take grains from `next` until none is left, and count
- * themselves out in `n_busy`. A worker may only look at a run's fields between seeing its epoch and counting out, and
- * pool_run returns only when every worker has counted out, so fields are never written while they are read. */
+ * A run is published in one word, the gate: its epoch, whether it is open, and how many workers are inside. A worker enters
+ * by counting itself in while the gate is open, takes grains from `next` until none is left, and counts itself out.
+ * pool_run takes grains too; when none is left it shuts the gate and waits only for the workers that are inside. A worker
+ * that is asleep, or that the system has taken off its core, is therefore never waited for; it finds the gate shut.
+ * A run's fields are read only inside the gate and written only while it is shut and empty. */
 #include "base/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { SPINS = 4000 }; /* some 20 to 50 us: longer than the gap between two stages of a decode step */
+#include "base/clock.h"
+
+enum {
+    SPIN_NS = 50000, /* longer than the gap between two stages of a decode step */
+    SPINS_PER_LOOK = 32,
+    GATE_INSIDE = 0xffff, /* mask: workers inside */
+    GATE_OPEN = 0x10000,
+    GATE_EPOCH_SHIFT = 17
+};
 
 typedef struct worker {
     pool *owner;
@@ -24,10 +35,11 @@ struct pool {
     pthread_mutex_t run_lock; /* one pool_run at a time */
     pthread_mutex_t lock;     /* guards sleeping and waking */
     pthread_cond_t wake;
-    _Atomic uint32_t epoch;
     _Atomic int n_asleep;
-    _Atomic int n_busy;
     _Atomic bool is_closing;
+    char apart_1[64]; /* what the workers spin on stands in a line of its own */
+    _Atomic uint64_t gate;
+    char apart_2[64];
     /* the run */
     _Atomic int64_t next;
     int64_t n, grain;
@@ -52,46 +64,65 @@ static void take_grains(pool *p, int thread) {
     }
 }
 
-/* Wait for an epoch other than seen: spin, then sleep. */
-static uint32_t wait_epoch(pool *p, uint32_t seen) {
-    for (int i = 0; i < SPINS; i++) {
-        const uint32_t e = atomic_load_explicit(&p->epoch, memory_order_acquire);
-        if (e != seen) return e;
-        cpu_relax();
-    }
-    (void)pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->n_asleep, 1); /* sequentially consistent against the raise of epoch in pool_run */
-    uint32_t e;
-    while ((e = atomic_load(&p->epoch)) == seen) (void)pthread_cond_wait(&p->wake, &p->lock);
-    atomic_fetch_sub(&p->n_asleep, 1);
-    (void)pthread_mutex_unlock(&p->lock);
-    return e;
+/* Whether there is a run that this worker has not yet been in. */
+static bool is_new(uint64_t gate, uint64_t seen) {
+    return (gate & GATE_OPEN) && gate >> GATE_EPOCH_SHIFT != seen;
 }
 
-static void raise_epoch(pool *p) {
-    atomic_fetch_add(&p->epoch, 1);
-    if (atomic_load(&p->n_asleep) == 0) return;
-    (void)pthread_mutex_lock(&p->lock); /* a worker between its test and its wait holds this lock */
-    (void)pthread_cond_broadcast(&p->wake);
+static bool is_closing(pool *p) {
+    return atomic_load(&p->is_closing);
+}
+
+/* Return when there is a new run or the pool closes: spin, then sleep. */
+static void wait_for_run(pool *p, uint64_t seen) {
+    const uint64_t until = clock_monotonic_ns() + SPIN_NS;
+    do {
+        for (int i = 0; i < SPINS_PER_LOOK; i++) {
+            if (is_new(atomic_load_explicit(&p->gate, memory_order_relaxed), seen)) return;
+            cpu_relax();
+        }
+    } while (clock_monotonic_ns() < until);
+    (void)pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->n_asleep, 1); /* sequentially consistent against the opening of the gate in pool_run */
+    while (!is_new(atomic_load(&p->gate), seen) && !is_closing(p)) (void)pthread_cond_wait(&p->wake, &p->lock);
+    atomic_fetch_sub(&p->n_asleep, 1);
     (void)pthread_mutex_unlock(&p->lock);
+}
+
+/* Count in, unless the gate has been shut meanwhile; *seen becomes the run's epoch. */
+static bool enter(pool *p, uint64_t *seen) {
+    uint64_t gate = atomic_load_explicit(&p->gate, memory_order_relaxed);
+    while (is_new(gate, *seen))
+        if (atomic_compare_exchange_weak_explicit(&p->gate, &gate, gate + 1, memory_order_acquire, memory_order_relaxed)) {
+            *seen = gate >> GATE_EPOCH_SHIFT;
+            return true;
+        }
+    return false;
 }
 
 static void *work(void *arg) {
     const worker *w = arg;
     pool *p = w->owner;
-    uint32_t seen = 0;
-    for (;;) {
-        seen = wait_epoch(p, seen);
-        if (atomic_load_explicit(&p->is_closing, memory_order_acquire)) return NULL;
+    uint64_t seen = 0;
+    while (!is_closing(p)) {
+        wait_for_run(p, seen);
+        if (!enter(p, &seen)) continue;
         take_grains(p, w->index);
-        atomic_fetch_sub_explicit(&p->n_busy, 1, memory_order_release);
+        atomic_fetch_sub_explicit(&p->gate, 1, memory_order_release);
     }
+    return NULL;
+}
+
+static void wake_all(pool *p) {
+    (void)pthread_mutex_lock(&p->lock); /* a worker between its test and its wait holds this lock */
+    (void)pthread_cond_broadcast(&p->wake);
+    (void)pthread_mutex_unlock(&p->lock);
 }
 
 galen_status pool_open(pool **out, int n_threads, galen_error *err) {
     galen_status st = GALEN_OK;
     *out = NULL;
-    if (n_threads < 1) return galen_fail(err, GALEN_E_ARG, 0, "a pool of %d threads", n_threads);
+    if (n_threads < 1 || n_threads > GATE_INSIDE) return galen_fail(err, GALEN_E_ARG, 0, "a pool of %d threads", n_threads);
     pool *p = calloc(1, sizeof *p);
     if (!p) return galen_fail(err, GALEN_E_NOMEM, 0, "thread pool");
     p->n_threads = n_threads;
@@ -123,7 +154,7 @@ fail:
 void pool_close(pool *p) {
     if (!p) return;
     atomic_store(&p->is_closing, true);
-    raise_epoch(p);
+    wake_all(p);
     for (int i = 1; i <= p->n_started; i++) (void)pthread_join(p->workers[i].thread, NULL);
     (void)pthread_cond_destroy(&p->wake);
     (void)pthread_mutex_destroy(&p->lock);
@@ -149,9 +180,14 @@ void pool_run(pool *p, int64_t n, int64_t grain, pool_fn fn, void *ctx) {
     p->fn = fn;
     p->ctx = ctx;
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->n_busy, p->n_threads - 1, memory_order_relaxed);
-    raise_epoch(p);
+    const uint64_t epoch = (atomic_load_explicit(&p->gate, memory_order_relaxed) >> GATE_EPOCH_SHIFT) + 1;
+    atomic_store(&p->gate, epoch << GATE_EPOCH_SHIFT | GATE_OPEN);
+    if (atomic_load(&p->n_asleep) != 0) wake_all(p);
     take_grains(p, 0);
-    while (atomic_load_explicit(&p->n_busy, memory_order_acquire) != 0) cpu_relax();
+    atomic_fetch_and_explicit(&p->gate, ~(uint64_t)GATE_OPEN, memory_order_relaxed);
+    for (int spins = 0; atomic_load_explicit(&p->gate, memory_order_acquire) & GATE_INSIDE; spins++) {
+        cpu_relax();
+        if (spins % 1024 == 1023) (void)sched_yield(); /* the worker inside may need this very core */
+    }
     (void)pthread_mutex_unlock(&p->run_lock);
 }
