@@ -34,7 +34,7 @@ const char *gguf_shown(char buf[GGUF_SHOWN_BYTES], gguf_str s) {
 const char *gguf_short_label(char buf[GGUF_LABEL_BYTES], const char *label) {
     const size_t n = strlen(label);
     if (n < GGUF_LABEL_BYTES) return label;
-    memcpy(buf, "...", 3);
+    memset(buf, '.', 3);
     memcpy(buf + 3, label + n - (GGUF_LABEL_BYTES - 4), GGUF_LABEL_BYTES - 3);
     return buf;
 }

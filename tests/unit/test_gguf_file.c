@@ -71,7 +71,7 @@ static blob part_file(const part *p) {
         blob_le(&b, 1, 4);
         blob_le(&b, 4, 8);
         blob_le(&b, 0, 4);
-        blob_le(&b, (uint64_t)(32 * i), 8);
+        blob_le(&b, 32 * (uint64_t)i, 8);
     }
     blob_pad(&b, 32);
     for (int i = 0; i < 2; i++) {
