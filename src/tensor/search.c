@@ -26,8 +26,8 @@ static double level_value(const search_grid *g, int index) {
 
 static uint8_t nearest(const search_grid *g, double v) {
     if (!g->values) {
-        const double index = floor(v - (double)g->min + 0.5);
-        return index <= 0.0 ? 0 : index >= (double)(g->n - 1) ? (uint8_t)(g->n - 1) : (uint8_t)index;
+        const double index = v - (double)g->min + 0.5; /* positive where it is cut, so the cast rounds down */
+        return index <= 0.0 ? 0 : index >= (double)g->n ? (uint8_t)(g->n - 1) : (uint8_t)index;
     }
     int lo = 0, hi = g->n - 1; /* the answer is one of the two when they meet as neighbours */
     if (v <= (double)g->values[lo]) return (uint8_t)lo;
@@ -45,9 +45,10 @@ static uint8_t nearest(const search_grid *g, double v) {
 
 /* Nearest levels under a scale; returns the squared error. */
 static double assign(const search_grid *g, const float *x, int n, double scale, uint8_t *index) {
+    const double inverse = scale != 0.0 ? 1.0 / scale : 0.0;
     double error = 0.0;
     for (int i = 0; i < n; i++) {
-        index[i] = nearest(g, scale != 0.0 ? (double)x[i] / scale : 0.0);
+        index[i] = nearest(g, (double)x[i] * inverse);
         const double e = (double)x[i] - scale * level_value(g, index[i]);
         error += e * e;
     }
@@ -62,10 +63,10 @@ double search_scale(const search_grid *g, const float *x, int n, uint8_t *index)
     for (int k = 0; k < 2 * g->n_tries && extreme != 0.0; k++) {
         const int step = k / 2; /* each reach with both signs */
         const double reach = g->reach_lo + (g->reach_hi - g->reach_lo) * step / (g->n_tries - 1);
-        const double scale = extreme / (reach * (double)g->min) * (k % 2 ? -1.0 : 1.0);
+        const double inverse = reach * (double)g->min / extreme * (k % 2 ? -1.0 : 1.0);
         double xv = 0.0, vv = 0.0;
         for (int i = 0; i < n; i++) {
-            const double v = level_value(g, nearest(g, (double)x[i] / scale));
+            const double v = level_value(g, nearest(g, (double)x[i] * inverse));
             xv += (double)x[i] * v;
             vv += v * v;
         }

@@ -12,14 +12,14 @@ typedef struct line {
 } line;
 
 static uint8_t nearest(double v, int q_max) {
-    const double q = floor(v + 0.5);
-    return q >= (double)q_max ? (uint8_t)q_max : q > 0.0 ? (uint8_t)q : 0;
+    return v <= 0.0 ? 0 : v >= (double)q_max ? (uint8_t)q_max : (uint8_t)(v + 0.5);
 }
 
 static double assign(const float *x, int n, line l, int q_max, uint8_t *q) {
+    const double inverse = l.scale > 0.0 ? 1.0 / l.scale : 0.0;
     double error = 0.0;
     for (int i = 0; i < n; i++) {
-        q[i] = l.scale > 0.0 ? nearest(((double)x[i] + l.min) / l.scale, q_max) : 0;
+        q[i] = nearest(((double)x[i] + l.min) * inverse, q_max);
         const double e = (double)x[i] - (l.scale * (double)q[i] - l.min);
         error += e * e;
     }
