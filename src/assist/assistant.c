@@ -40,6 +40,11 @@ galen_status assist_check_cancel(galen_assistant *a, galen_error *err) {
     return atomic_exchange(&a->is_cancelled, false) ? assist_fail(err, GALEN_E_CANCELLED, "cancelled") : GALEN_OK;
 }
 
+galen_status assist_end(galen_assistant *a, galen_status st) {
+    if (st == GALEN_E_CANCELLED) atomic_store(&a->is_cancelled, false); /* the engine may have seen it first */
+    return st;
+}
+
 void galen_assistant_cancel(galen_assistant *a) {
     atomic_store(&a->is_cancelled, true);
 }

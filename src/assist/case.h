@@ -92,5 +92,7 @@ galen_status assist_fail(galen_error *err, galen_status st, const char *fmt, ...
 double assist_now_s(void);
 /** CANCELLED when the flag is up (and take it down), else OK. */
 galen_status assist_check_cancel(galen_assistant *a, galen_error *err);
+/** Of a call that ends with st: a cancellation is used up by it. Returns st. */
+galen_status assist_end(galen_assistant *a, galen_status st);
 
 #endif

@@ -11,8 +11,8 @@
 #define MIN_LETTERS 3 /* "flu" */
 
 static const char *const name_ends[] = {"\n", "\r", " (", ",", ";", ":", ". ", " - ", "\t", NULL};
-static const char *const name_not_first[] = {"name",      "names",    "confidence", "diagnosis", "diagnoses",
-                                             "condition", "symptoms", "symptom",    "repeat",    NULL};
+static const char *const name_not_first[] = {"name",     "names",   "confidence", "diagnosis", "diagnoses", "condition",
+                                             "symptoms", "symptom", "patient",    "patients",  "repeat",    NULL};
 static const item_rules name_rules = {.part = GALEN_PART_CONDITION,
                                       .ends = name_ends,
                                       .not_first = name_not_first,
@@ -115,7 +115,7 @@ galen_status galen_assistant_diagnose(galen_assistant *a, const char *symptoms, 
     if (st) {
         free(a->symptoms);
         a->symptoms = NULL;
-        return st;
+        return assist_end(a, st);
     }
     found.usage = a->usage;
     a->found = found;

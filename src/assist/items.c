@@ -1,9 +1,9 @@
 /* Five distinct items from any model. The software writes the form; the model is asked for one item at a time and fills it.
  *
- * Distinct, and never a retraction: text is streamed word by word, and only once it differs from the beginning of every earlier
- * item. An item that ends as a copy of an earlier one was therefore never shown; it is thrown away, the token it began with is
- * forbidden, and the item is begun again. After a few tries only tokens are allowed whose letters begin no earlier item: such an
- * item cannot equal one, so the last try always holds, with random weights too. */
+ * Distinct, and never a retraction: text is streamed word by word, and only once it has a letter and differs from the beginning
+ * of every earlier item. An item that ends as a copy of an earlier one was therefore never shown; it is thrown away, the token it
+ * began with is forbidden, and the item is begun again. After a few tries only tokens are allowed whose letters begin no earlier
+ * item: such an item cannot equal one, so the last try always holds, with random weights too. */
 #include <math.h>
 #include <string.h>
 
@@ -54,7 +54,8 @@ bool items_find_starts(galen_assistant *a) {
             n++;
         }
     }
-    return n > 2 * ITEMS_MAX; /* single letters that no earlier item begins with are always left */
+    /* 4 begin earlier items, 7 the words of the form, 4 were banned: of 16 one is always left for the last try */
+    return n >= 16;
 }
 
 static bool starts_with(const char *text, const char *beginning) {
@@ -155,7 +156,7 @@ static bool stream_words(writer *w) {
         w->is_rejected = true;
         return false;
     }
-    if (may_be_copy(w) || it->n_text <= it->n_sent) return true;
+    if (may_be_copy(w) || it->n_text <= it->n_sent || !text_has_letter(it->text, it->n_text)) return true;
     const size_t from = it->n_sent;
     it->n_sent = it->n_text;
     return send(w, it->text + from, it->n_text - from, false);

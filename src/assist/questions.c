@@ -39,7 +39,7 @@ done:
 static galen_status question_literals(galen_assistant *a, galen_tokens out[ITEMS_MAX], size_t *n_all, galen_error *err) {
     *n_all = 0;
     for (int i = 1; i < ITEMS_MAX; i++) {
-        char lead[8];
+        char lead[16];
         (void)snprintf(lead, sizeof lead, "\n%d.", i + 1);
         const galen_status st = edge_literal(a, lead, &out[i], err);
         if (st) return st;
@@ -76,5 +76,5 @@ galen_status galen_assistant_questions(galen_assistant *a, galen_questions *out,
     }
     if (!st) out->usage = a->usage;
     free(items);
-    return st;
+    return assist_end(a, st);
 }

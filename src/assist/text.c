@@ -3,37 +3,7 @@
 
 #include <string.h>
 
-static bool is_tail(char c) {
-    return ((unsigned char)c & 0xC0) == 0x80;
-}
-
-size_t text_decode(const char *s, size_t n, uint32_t *cp) {
-    static const uint32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000}; /* less is an overlong form */
-    const unsigned char b = (unsigned char)s[0];
-    const size_t len = b < 0x80 ? 1 : b < 0xC0 ? 0 : b < 0xE0 ? 2 : b < 0xF0 ? 3 : b < 0xF8 ? 4 : 0;
-    if (len == 0 || len > n) return 0;
-    uint32_t c = len == 1 ? b : b & (0xFFu >> (len + 1));
-    for (size_t i = 1; i < len; i++) {
-        if (!is_tail(s[i])) return 0;
-        c = c << 6 | ((unsigned char)s[i] & 0x3Fu);
-    }
-    if (len > 1 && (c < smallest[len] || (c >= 0xD800 && c < 0xE000) || c > 0x10FFFF)) return 0;
-    *cp = c;
-    return len;
-}
-
-size_t text_valid(const char *s, size_t n, char *out) {
-    size_t n_out = 0;
-    uint32_t cp;
-    for (size_t i = 0; i < n;) {
-        const size_t k = text_decode(s + i, n - i, &cp);
-        memcpy(out + n_out, k ? s + i : "\xEF\xBF\xBD", k ? k : 3);
-        n_out += k ? k : 3;
-        i += k ? k : 1;
-    }
-    out[n_out] = '\0';
-    return n_out;
-}
+#include "base/utf8.h"
 
 /* Line and paragraph separators, C0 and C1 controls, and the marks that turn the direction of text around. */
 static bool is_control(uint32_t cp) {
@@ -53,7 +23,7 @@ size_t text_line(const char *s, size_t n, char *out, size_t cap) {
         n--;
     }
     for (size_t i = 0; i < n;) {
-        const size_t k = text_decode(s + i, n - i, &cp);
+        const size_t k = utf8_decode(s + i, n - i, &cp);
         const bool is_blank = k && (cp == ' ' || is_control(cp));
         const char *put = is_blank ? " " : k ? s + i : "\xEF\xBF\xBD";
         const size_t n_put = is_blank ? 1 : k ? k : 3;
@@ -107,7 +77,7 @@ size_t text_count_letters(const char *s, size_t n) {
     size_t sum = 0;
     uint32_t cp;
     for (size_t i = 0; i < n;) {
-        const size_t k = text_decode(s + i, n - i, &cp);
+        const size_t k = utf8_decode(s + i, n - i, &cp);
         sum += k ? letter_weight(cp) : 0;
         i += k ? k : 1;
     }

@@ -6,13 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Length of the character at s (1..4) and its code point; 0 when no valid character starts there. n >= 1. */
-size_t text_decode(const char *s, size_t n, uint32_t *cp);
-
-/** Copy with every byte that starts no valid character replaced by U+FFFD. out holds 3 n + 1 bytes; NUL-terminated.
- *  Returns the length. */
-size_t text_valid(const char *s, size_t n, char *out);
-
 /** One line for a person: valid UTF-8, control characters and line breaks as single blanks, blanks and stray list marks
  *  trimmed at the ends, at most cap-1 bytes without cutting a character. cap >= 1. Returns the length. */
 size_t text_line(const char *s, size_t n, char *out, size_t cap);

@@ -5,17 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "assist/text.h"
-
 json_t *json_begin(const cli *c) {
     return json_pack("{s:i, s:s, s:s}", "schema_version", CLI_SCHEMA_VERSION, "verb", c->verb->name, "version", galen_version());
 }
 
+/* Length of the well-formed UTF-8 character at s, 0 when none starts there (Unicode 15, table 3-7). */
+static size_t character(const unsigned char *s, size_t n) {
+    const size_t len = s[0] < 0x80 ? 1 : s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : s[0] < 0xF5 ? 4 : 0;
+    if (len > n) return 0;
+    for (size_t i = 1; i < len; i++) {
+        if ((s[i] & 0xC0) != 0x80) return 0;
+    }
+    const bool is_bad = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) || (s[0] == 0xF0 && s[1] < 0x90) ||
+                        (s[0] == 0xF4 && s[1] > 0x8F);
+    return len > 1 && is_bad ? 0 : len;
+}
+
 json_t *json_text(const char *s, size_t n) {
     char *clean = malloc(3 * n + 1);
+    size_t n_clean = 0;
     if (!clean) return NULL;
-    const size_t k = text_valid(s, n, clean);
-    json_t *j = json_stringn(clean, k);
+    for (size_t i = 0; i < n;) {
+        const size_t k = character((const unsigned char *)s + i, n - i);
+        memcpy(clean + n_clean, k ? s + i : "\xEF\xBF\xBD", k ? k : 3);
+        n_clean += k ? k : 3;
+        i += k ? k : 1;
+    }
+    json_t *j = json_stringn(clean, n_clean);
     free(clean);
     return j;
 }
