@@ -12,7 +12,8 @@ typedef struct line {
 } line;
 
 static uint8_t nearest(double v, int q_max) {
-    return v <= 0.0 ? 0 : v >= (double)q_max ? (uint8_t)q_max : (uint8_t)(v + 0.5);
+    const double up = v + 0.5; /* positive where it is cut, so the cast rounds down */
+    return up <= 0.0 ? 0 : up >= (double)q_max ? (uint8_t)q_max : (uint8_t)up;
 }
 
 static double assign(const float *x, int n, line l, int q_max, uint8_t *q) {
