@@ -107,9 +107,10 @@ static galen_status open_device(galen_model *m, const galen_model_opts *o, galen
     const galen_status st = m->api->open(&m->device, net, &cfg, err);
     if (st) return st;
     const char *what = m->api->describe(m->device);
-    char *text = arena_alloc(&m->mem, strlen(what) + 8, 1);
+    const size_t cap = strlen(what) + sizeof "CPU ()";
+    char *text = arena_alloc(&m->mem, cap, 1);
     if (!text) return galen_fail(err, GALEN_E_NOMEM, 0, "device name");
-    (void)sprintf(text, "CPU (%s)", what);
+    (void)snprintf(text, cap, "CPU (%s)", what);
     m->info.device = text;
     return GALEN_OK;
 }
