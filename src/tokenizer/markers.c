@@ -8,6 +8,7 @@ typedef enum marker_flags {
     MARKER_END = 1,    /* generation ends here                                                                        */
     MARKER_FORCED = 2, /* a control token whatever type the file gives: the text cannot be meant as text. Otherwise the
                           marker counts only where the file says control, since "</s>" is also an HTML tag             */
+    MARKER_PAIRED = 4, /* also a control token where the file says user-defined and <s> is control (Phi-3)             */
 } marker_flags;
 
 #define END_ALWAYS (MARKER_END | MARKER_FORCED)
@@ -36,7 +37,7 @@ static const struct {
     {"<|call|>", END_ALWAYS, "GPT-OSS"},
     {"[EOT]", MARKER_END, "Kimi"},
     {"[EOS]", MARKER_END, "Kimi"},
-    {"</s>", MARKER_END, "Llama 2, Mistral, Zephyr; an HTML tag in Gemma"},
+    {"</s>", MARKER_END | MARKER_PAIRED, "Llama 2, Mistral, Zephyr, Phi-3; an HTML tag in Gemma"},
     {"<eos>", MARKER_END, "Gemma"},
     {"[e~[", MARKER_END, "MiniMax"},
     /* The openings of turns: a user who types one must not open a turn, whatever the file says. */
@@ -91,12 +92,18 @@ static void apply_harmony(vocab *v) {
     v->tokens[end].is_end = end == v->eos;
 }
 
+static bool has_control_bos(const vocab *v) {
+    const int32_t id = vocab_find(v, "<s>", 3);
+    return id >= 0 && v->tokens[id].kind == TOKEN_CONTROL;
+}
+
 void markers_apply(vocab *v, const gguf *g) {
     for (size_t i = 0; i < sizeof markers / sizeof *markers; i++) {
         const int32_t id = vocab_find(v, markers[i].text, strlen(markers[i].text));
         if (id < 0) continue;
         vocab_token *t = &v->tokens[id];
         if (markers[i].flags & MARKER_FORCED) t->kind = TOKEN_CONTROL;
+        if ((markers[i].flags & MARKER_PAIRED) && t->kind == TOKEN_USER_DEFINED && has_control_bos(v)) t->kind = TOKEN_CONTROL;
         if ((markers[i].flags & MARKER_END) && t->kind == TOKEN_CONTROL) t->is_end = true;
     }
     apply_harmony(v);

@@ -44,7 +44,7 @@ typedef struct encoder {
 galen_status bpe_encode(encoder *e, const char *text, const char *neutral, size_t n, galen_error *err);
 galen_status spm_encode(encoder *e, const char *text, size_t n, bool add_space, galen_error *err);
 
-/** Append what stands for one byte; the unknown token when nothing does.  Errors  FORMAT there is neither; NOMEM. */
+/** Append what stands for one byte; the unknown token when nothing does, no id when there is neither. */
 galen_status encode_byte(encoder *e, uint8_t byte, galen_error *err);
 
 #endif
