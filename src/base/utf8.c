@@ -108,6 +108,7 @@ static size_t emit(const char *s, size_t n, char *out, size_t *n_out) {
 
 size_t utf8_push(utf8_stream *u, const char *s, size_t n, char *out) {
     size_t n_out = 0;
+    if (n == 0) return 0; /* what is held stays held */
     while (u->n_held && n) { /* at most three bytes complete what is held */
         char joint[8];
         const size_t take = n < 4 ? n : 4, total = u->n_held + take;
