@@ -19,12 +19,15 @@ typedef struct edge {
     int32_t past; /* tokens in the session; the item begins at past + n */
 } edge;
 
+typedef enum start_kind { START_NONE, START_ANY, START_QUESTION } start_kind;
+
 struct galen_assistant {
     const galen_model *m;
     galen_session *s;
     galen_assistant_opts opts;
     int32_t n_vocab, n_ctx;
-    uint8_t *starts;        /* [n_vocab] may the token begin an item */
+    uint8_t *starts;        /* [n_vocab] of start_kind: what the token may begin */
+    int32_t n_openers;      /* tokens of START_QUESTION */
     galen_logit_bias *bias; /* [n_vocab] room for what is forbidden   */
     galen_tokens held;      /* what the session holds: its first n_held tokens are these */
     int32_t n_held;

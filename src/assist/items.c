@@ -41,12 +41,32 @@ static bool is_start(const galen_model *m, int32_t id) {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= 0xC3 && c != 0xE2 && c < 0xF5);
 }
 
+/* A question begins with one of these. Left to itself a small model goes on with the list that it was asked about. */
+static const char *const openers[] = {"What", "How", "When", "Where", "Which", "Have", "Has", "Had",   "Do",
+                                      "Does", "Did", "Is",   "Are",   "Was",   "Were", "Can", "Could", "Any"};
+enum { N_OPENERS = sizeof openers / sizeof openers[0], MIN_OPENERS = 8 };
+
+static bool is_opener(const galen_model *m, int32_t id) {
+    char b[TOKEN_BYTES];
+    const int32_t n = galen_token_bytes(m, id, false, b, sizeof b);
+    const int32_t skip = n > 0 && n <= (int32_t)sizeof b && b[0] == ' ';
+    for (int i = 0; i < N_OPENERS && n > 0 && n <= (int32_t)sizeof b; i++) {
+        const size_t k = strlen(openers[i]);
+        if ((size_t)(n - skip) == k && memcmp(b + skip, openers[i], k) == 0) return true;
+    }
+    return false;
+}
+
 bool items_find_starts(galen_assistant *a) {
     bool has[26] = {false};
     int n = 0;
     for (int32_t id = 0; id < a->n_vocab; id++) {
         char b[2];
-        a->starts[id] = is_start(a->m, id);
+        a->starts[id] = is_start(a->m, id) ? START_ANY : START_NONE;
+        if (a->starts[id] && is_opener(a->m, id)) {
+            a->starts[id] = START_QUESTION;
+            a->n_openers++;
+        }
         if (!a->starts[id] || galen_token_bytes(a->m, id, false, b, sizeof b) != 1) continue;
         const int letter = (b[0] | 0x20) - 'a';
         if (letter >= 0 && letter < 26 && !has[letter]) {
@@ -84,8 +104,10 @@ static bool is_safe_start(const writer *w, int32_t id) {
 static size_t forbid(const writer *w, const int32_t *banned, int n_banned, bool is_last_try) {
     galen_assistant *a = w->a;
     size_t n = 0;
+    const bool is_question = w->rules->part == GALEN_PART_QUESTION && a->n_openers >= MIN_OPENERS && !is_last_try;
+    const uint8_t least = is_question ? START_QUESTION : START_ANY;
     for (int32_t id = 0; id < a->n_vocab; id++) {
-        bool is_bad = !a->starts[id] || (is_last_try && !is_safe_start(w, id));
+        bool is_bad = a->starts[id] < least || (is_last_try && !is_safe_start(w, id));
         for (int i = 0; i < n_banned; i++) is_bad |= banned[i] == id;
         if (is_bad) a->bias[n++] = (galen_logit_bias){.id = id, .bias = -INFINITY};
     }

@@ -97,6 +97,8 @@ void term_progress_text(cli *c, const char *text);
 void term_progress_end(cli *c); /* wipes that line */
 /** text for a message: at most cap-1 bytes, control bytes become '?'. Returns buf. */
 const char *term_safe(const char *text, char *buf, size_t cap);
+/** A model's words on stdout. On a terminal control characters become '?': a model must not drive it. */
+void term_write(const cli *c, const char *text, size_t n);
 /** Paragraph on out, wrapped at the terminal's width when it is one. */
 void term_wrap(FILE *out, const char *text, int n_columns);
 /** Escape sequence n of SGR when colours are on, else "". */
@@ -127,7 +129,7 @@ double clock_s(void); /* seconds since an arbitrary start */
 
 /* ------------------------------------------------------------ engine.c */
 /** Where a failure happened decides what a status means to the person. */
-typedef enum cli_phase { PHASE_LOAD, PHASE_USE } cli_phase;
+typedef enum cli_phase { PHASE_LOAD, PHASE_USE, PHASE_WRITE } cli_phase;
 /** Print err and give its exit code. */
 cli_exit engine_fail(cli *c, cli_phase phase, const galen_error *err);
 /** Resolve the name (NULL: GALEN_MODEL, then the demo model), open, say what runs where. */

@@ -8,17 +8,18 @@
 #include "cli/options.h"
 #include "cli/resolve.h"
 
-/* What a status means for the exit code, while a model is opened and afterwards. */
+/* What a status means for the exit code: while a model is opened, while it is used, while a file is written. In use an I/O error
+ * can only be the model's file. */
 static const struct {
     galen_status status;
-    cli_exit load, use;
+    cli_exit of[PHASE_WRITE + 1];
 } exits[] = {
-    {GALEN_E_FAIL, CLI_MODEL, CLI_FAILED},       {GALEN_E_ARG, CLI_USAGE, CLI_USAGE},
-    {GALEN_E_FORMAT, CLI_MODEL, CLI_MODEL},      {GALEN_E_RANGE, CLI_MODEL, CLI_USAGE},
-    {GALEN_E_NOMEM, CLI_MEMORY, CLI_MEMORY},     {GALEN_E_IO, CLI_MODEL, CLI_FAILED},
-    {GALEN_E_FULL, CLI_CONTEXT, CLI_CONTEXT},    {GALEN_E_DEVICE, CLI_DEVICE, CLI_DEVICE},
-    {GALEN_E_UNSUPPORTED, CLI_MODEL, CLI_MODEL}, {GALEN_E_NOT_FOUND, CLI_MODEL, CLI_MODEL},
-    {GALEN_E_NUMERIC, CLI_FAILED, CLI_FAILED},   {GALEN_E_REFUSED, CLI_REFUSED, CLI_REFUSED},
+    {GALEN_E_FAIL, {CLI_MODEL, CLI_FAILED, CLI_FAILED}},      {GALEN_E_ARG, {CLI_USAGE, CLI_USAGE, CLI_USAGE}},
+    {GALEN_E_FORMAT, {CLI_MODEL, CLI_MODEL, CLI_FAILED}},     {GALEN_E_RANGE, {CLI_MODEL, CLI_USAGE, CLI_USAGE}},
+    {GALEN_E_NOMEM, {CLI_MEMORY, CLI_MEMORY, CLI_MEMORY}},    {GALEN_E_IO, {CLI_MODEL, CLI_MODEL, CLI_FAILED}},
+    {GALEN_E_FULL, {CLI_CONTEXT, CLI_CONTEXT, CLI_CONTEXT}},  {GALEN_E_DEVICE, {CLI_DEVICE, CLI_DEVICE, CLI_DEVICE}},
+    {GALEN_E_UNSUPPORTED, {CLI_MODEL, CLI_MODEL, CLI_USAGE}}, {GALEN_E_NOT_FOUND, {CLI_MODEL, CLI_MODEL, CLI_FAILED}},
+    {GALEN_E_NUMERIC, {CLI_FAILED, CLI_FAILED, CLI_FAILED}},  {GALEN_E_REFUSED, {CLI_REFUSED, CLI_REFUSED, CLI_REFUSED}},
 };
 
 cli_exit engine_fail(cli *c, cli_phase phase, const galen_error *err) {
@@ -29,7 +30,7 @@ cli_exit engine_fail(cli *c, cli_phase phase, const galen_error *err) {
     }
     term_error(c, "%s", term_safe(err->msg[0] ? err->msg : galen_status_text(err->code), safe, sizeof safe));
     for (size_t i = 0; i < sizeof exits / sizeof exits[0]; i++) {
-        if (exits[i].status == err->code) return phase == PHASE_LOAD ? exits[i].load : exits[i].use;
+        if (exits[i].status == err->code) return exits[i].of[phase];
     }
     return CLI_FAILED;
 }

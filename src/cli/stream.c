@@ -51,7 +51,7 @@ bool stream_chunk(void *user, const galen_chunk *chunk) {
     }
     if (s->is_written && chunk->text_len) {
         term_progress_end(s->c);
-        (void)fwrite(chunk->text, 1, chunk->text_len, stdout);
+        term_write(s->c, chunk->text, chunk->text_len);
         if (fflush(stdout)) return false;
     }
     return !signals_stop();

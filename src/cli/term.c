@@ -84,6 +84,21 @@ const char *term_safe(const char *text, char *buf, size_t cap) {
     return buf;
 }
 
+void term_write(const cli *c, const char *text, size_t n) {
+    size_t from = 0;
+    for (size_t i = 0; c->term.is_out_tty && i < n; i++) {
+        const unsigned char b = (unsigned char)text[i];
+        const bool is_c1 = b == 0xC2 && i + 1 < n && (unsigned char)text[i + 1] < 0xA0;
+        const bool is_bad = (b < 0x20 && b != '\n' && b != '\t') || b == 0x7F || is_c1;
+        if (!is_bad) continue;
+        (void)fwrite(text + from, 1, i - from, stdout);
+        (void)putchar('?');
+        i += is_c1;
+        from = i + 1;
+    }
+    (void)fwrite(text + from, 1, n - from, stdout);
+}
+
 void term_wrap(FILE *out, const char *text, int n_columns) {
     int used = 0;
     while (*text) {

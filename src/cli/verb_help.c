@@ -167,7 +167,7 @@ cli_exit verb_help(cli *c) {
         man_page();
         return CLI_DONE;
     }
-    if (!name || (c->args.help && c->verb->run == verb_help)) {
+    if (!name) {
         help_all(c);
         return CLI_DONE;
     }

@@ -49,7 +49,7 @@ cli_exit verb_synth(cli *c) {
     o.progress = on_progress;
     o.progress_user = c;
     const double start = clock_s();
-    if (galen_synth(path, &o, &err)) return engine_fail(c, PHASE_USE, &err);
+    if (galen_synth(path, &o, &err)) return engine_fail(c, PHASE_WRITE, &err);
     term_progress_end(c);
     return report(c, path, &o, clock_s() - start);
 }
