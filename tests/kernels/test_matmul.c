@@ -298,6 +298,8 @@ int main(void) {
     const char *given = getenv("GALEN_TEST_SEED");
     seed = given ? strtoull(given, NULL, 10) : clock_monotonic_ns();
     print_message("seed %llu\n", (unsigned long long)seed);
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++)
+        print_message("%-7s %s\n", isas[i], matmul_ops_get(isas[i]) ? "compared" : "not on this machine");
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_exact), cmocka_unit_test(test_bits), cmocka_unit_test(test_group),
                                        cmocka_unit_test(test_nan)};
     return cmocka_run_group_tests(tests, NULL, NULL);
