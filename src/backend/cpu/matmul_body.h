@@ -53,6 +53,7 @@ MM_INLINE void mm_rows(const mm_traits t, mm_get_fn get, mm_scales_fn scales, co
     const char *ahead = args->ahead;
     const uint8_t *p[8];
     f32x8 y = {0};
+#pragma GCC unroll 8
     for (int r = 0; r < 8; r++) p[r] = args->w + (size_t)(r < args->n ? r : args->n - 1) * args->row_bytes;
     for (int64_t i = 0; i < n; i++) {
         f32x8 dw[16], mw[16];
@@ -75,6 +76,7 @@ MM_INLINE void mm_pack(const mm_traits t, mm_get_fn get, mm_scales_fn scales, co
     for (int first = 0; first < PANEL; first += 8) {
         uint8_t *out = (uint8_t *)args->panel + 4 * first; /* words and floats are both 4 bytes a row */
         const uint8_t *p[8];
+#pragma GCC unroll 8
         for (int r = 0; r < 8; r++) { /* missing rows repeat the last: what comes of them is never read */
             const int row = first + r < args->n ? first + r : args->n - 1;
             p[r] = args->w + (size_t)row * args->row_bytes + (size_t)(args->first / t.blocks) * (size_t)t.bytes;
@@ -95,6 +97,7 @@ MM_INLINE void mm_pack(const mm_traits t, mm_get_fn get, mm_scales_fn scales, co
                     if (t.has_min) memcpy(out + PANEL * (32 + 4 * (t.scales + s)), &mw[t.scales * b + s], sizeof mw[0]);
                 }
             }
+#pragma GCC unroll 8
             for (int r = 0; r < 8; r++) p[r] += t.bytes;
         }
     }
@@ -166,16 +169,19 @@ static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t s
         f32x8 v[4];
         i32x8 q[4], max = {0};
         memcpy(v, x, sizeof v);
+#pragma GCC unroll 8
         for (int i = 0; i < 4; i++) { /* as integers magnitudes order as floats do, with infinity and NaN on top */
             const i32x8 magnitude = (i32x8)v[i] & 0x7fffffff, is_more = magnitude > max;
             max = (magnitude & is_more) | (max & ~is_more);
         }
         int32_t top = 0;
+#pragma GCC unroll 8
         for (int i = 0; i < 8; i++) top = max[i] > top ? max[i] : top;
         float d;
         memcpy(&d, &top, sizeof d);
         d = top >= 0x7f800000 ? __builtin_nanf("") : d / 127.0f;
         const bool is_zero = !(d > 0);
+#pragma GCC unroll 8
         for (int i = 0; i < 4; i++) q[i] = is_zero ? (i32x8){0} : mm_round8(v[i] / d);
         const u8x32 bytes = mm_narrow(q);
         const i32x8 part = mm_dot32((mm_traits){.max = 1}, (u8x32){} + 1, bytes);
@@ -183,6 +189,7 @@ static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t s
         memcpy(out->q, &bytes, sizeof bytes);
         out->d = d;
         const int32_t sum[3] = {lo, hi, lo + hi};
+#pragma GCC unroll 8
         for (int i = 0; i < 3; i++) {
             out->fsum[i] = d * (float)sum[i];
             out->zero[i] = -128 * sum[i];

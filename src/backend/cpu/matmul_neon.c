@@ -34,6 +34,7 @@ typedef union pair {
 MM_INLINE f32x8 mm_half8(u32x8 h) {
     const pair in = {.words = h};
     pair out;
+#pragma GCC unroll 8
     for (int i = 0; i < 2; i++) out.f32[i] = vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(in.u32[i])));
     return out.floats;
 }
@@ -64,11 +65,13 @@ MM_INLINE i32x8 mm_round8(f32x8 v) {
 /* 32 integers to bytes in order, cut to +-127. */
 MM_INLINE u8x32 mm_narrow(const i32x8 q[4]) {
     int16x8_t half[4];
+#pragma GCC unroll 8
     for (int i = 0; i < 4; i++) {
         const pair in = {.ints = q[i]};
         half[i] = vcombine_s16(vqmovn_s32(in.s32[0]), vqmovn_s32(in.s32[1]));
     }
     pair out;
+#pragma GCC unroll 8
     for (int i = 0; i < 2; i++)
         out.s8[i] = vmaxq_s8(vcombine_s8(vqmovn_s16(half[2 * i]), vqmovn_s16(half[2 * i + 1])), vdupq_n_s8(-127));
     return out.bytes;
@@ -88,8 +91,11 @@ MM_INLINE i32x8 mm_dot32(const mm_traits t, u8x32 w, u8x32 q) {
 
 MM_INLINE void mm_fold(const i32x8 part[8], i32x8 *lo, i32x8 *hi) {
     pair in[8], out[2];
+#pragma GCC unroll 8
     for (int r = 0; r < 8; r++) in[r].ints = part[r];
+#pragma GCC unroll 8
     for (int half = 0; half < 2; half++)
+#pragma GCC unroll 8
         for (int i = 0; i < 2; i++) {
             const pair *p = in + 4 * i;
             out[half].s32[i] = vpaddq_s32(vpaddq_s32(p[0].s32[half], p[1].s32[half]), vpaddq_s32(p[2].s32[half], p[3].s32[half]));
@@ -109,14 +115,20 @@ MM_INLINE void mm_transpose4(const uint32x4_t in[4], uint32x4_t out[4]) {
 
 MM_INLINE void mm_transpose(u32x8 w[8]) {
     pair in[8], out[8];
+#pragma GCC unroll 8
     for (int r = 0; r < 8; r++) in[r].words = w[r];
+#pragma GCC unroll 8
     for (int i = 0; i < 2; i++)
+#pragma GCC unroll 8
         for (int j = 0; j < 2; j++) {
             uint32x4_t from[4], to[4];
+#pragma GCC unroll 8
             for (int r = 0; r < 4; r++) from[r] = in[4 * i + r].u32[j];
             mm_transpose4(from, to);
+#pragma GCC unroll 8
             for (int r = 0; r < 4; r++) out[4 * j + r].u32[i] = to[r];
         }
+#pragma GCC unroll 8
     for (int r = 0; r < 8; r++) w[r] = out[r].words;
 }
 
@@ -178,10 +190,12 @@ MM_INLINE mm_v16 mm_v16_load(const float *p) {
 }
 
 MM_INLINE void mm_v16_store(float *p, mm_v16 v) {
+#pragma GCC unroll 8
     for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, v.v[i]);
 }
 
 MM_INLINE mm_v16 mm_v16_fma(mm_v16 a, mm_v16 b, mm_v16 c) {
+#pragma GCC unroll 8
     for (int i = 0; i < 4; i++) c.v[i] = vfmaq_f32(c.v[i], a.v[i], b.v[i]);
     return c;
 }
@@ -192,6 +206,7 @@ MM_INLINE mm_v16 mm_v16_f32(const uint8_t *row, int64_t i) {
 
 MM_INLINE mm_v16 mm_v16_f16(const uint8_t *row, int64_t i) {
     mm_v16 out;
+#pragma GCC unroll 8
     for (int k = 0; k < 4; k++)
         out.v[k] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)(const void *)row + i + 4 * k)));
     return out;
@@ -199,6 +214,7 @@ MM_INLINE mm_v16 mm_v16_f16(const uint8_t *row, int64_t i) {
 
 MM_INLINE mm_v16 mm_v16_bf16(const uint8_t *row, int64_t i) {
     mm_v16 out;
+#pragma GCC unroll 8
     for (int k = 0; k < 4; k++)
         out.v[k] = vreinterpretq_f32_u32(vshll_n_u16(vld1_u16((const uint16_t *)(const void *)row + i + 4 * k), 16));
     return out;

@@ -43,10 +43,12 @@ MM_INLINE u8x32 mm_narrow(const i32x8 q[4]) {
 /* Two levels of pairwise sums bring the rows into lanes; the third only sorts. */
 MM_INLINE void mm_fold(const i32x8 part[8], i32x8 *lo, i32x8 *hi) {
     __m256i two[4], four[2];
+#pragma GCC unroll 8
     for (int i = 0; i < 4; i++) {
         const __m256i a = (__m256i)part[2 * i], b = (__m256i)part[2 * i + 1];
         two[i] = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
     }
+#pragma GCC unroll 8
     for (int i = 0; i < 2; i++) {
         const __m256i a = two[2 * i], b = two[2 * i + 1];
         four[i] = _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
@@ -57,15 +59,19 @@ MM_INLINE void mm_fold(const i32x8 part[8], i32x8 *lo, i32x8 *hi) {
 
 MM_INLINE void mm_transpose(u32x8 w[8]) {
     __m256i a[8], b[8];
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i += 2) {
         a[i] = _mm256_unpacklo_epi32((__m256i)w[i], (__m256i)w[i + 1]);
         a[i + 1] = _mm256_unpackhi_epi32((__m256i)w[i], (__m256i)w[i + 1]);
     }
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i += 4)
+#pragma GCC unroll 8
         for (int j = 0; j < 2; j++) {
             b[i + 2 * j] = _mm256_unpacklo_epi64(a[i + j], a[i + 2 + j]);
             b[i + 2 * j + 1] = _mm256_unpackhi_epi64(a[i + j], a[i + 2 + j]);
         }
+#pragma GCC unroll 8
     for (int i = 0; i < 4; i++) {
         w[i] = (u32x8)_mm256_permute2x128_si256(b[i], b[i + 4], 0x20);
         w[i + 4] = (u32x8)_mm256_permute2x128_si256(b[i], b[i + 4], 0x31);
