@@ -1,8 +1,8 @@
 /* Attention of a block of queries over one segment, tile by tile, with an online softmax.
  *
  * A tile of 32 keys is unpacked to f32 once: K as [2][d][16], V as [32][d_pad]. For every query then
- *   s = q . k, one lane per key, d after d by fma       masked keys become -inf
- *   m' = max(m, s);  c = e^(m - m');  p = e^(s - m')
+ *   s = q . k, one lane per key, d after d by fma       keys it does not see become -inf
+ *   m' = max(m, s);  c = e^(m - m');  p = e^(s - m')    and their p 0
  *   l = fma(l, c, p_first16) + p_last16;   sum = sum * c, then key after key sum = fma(p, v, sum)
  * Keys a query does not see never reach its sum, not even times zero: they may be NaN, or never have been written.
  * A query's arithmetic does not depend on which queries stand beside it; blocks of four only share loads. */
@@ -113,17 +113,19 @@ static void scores(attend_view *w, int32_t first, int32_t end) {
 /* Scores of one query to weights; keys [a, b) of the tile are seen. */
 static void weigh(attend_view *w, int32_t query, int32_t a, int32_t b) {
     float *p = w->p + (int64_t)query * ATTEND_TILE, *state = w->part + query * w->part_stride + w->job->kl->d_pad;
+    const bool is_cut = a > 0 || b < ATTEND_TILE;
     v16 s[2];
     for (int e = 0; e < 2; e++) {
         s[e] = v16_mul(v16_load(p + 16 * e), v16_set(w->job->scale));
         if (w->job->softcap > 0.0f) s[e] = capped(s[e], v16_set(w->job->softcap));
-        if (a > 16 * e || b < 16 * e + 16) s[e] = v16_keep(s[e], a - 16 * e, b - 16 * e, -INFINITY);
+        if (is_cut) s[e] = v16_keep(s[e], a - 16 * e, b - 16 * e, -INFINITY);
     }
     const float m = state[16], tile_m = v16_largest(v16_max(s[0], s[1])), m_new = tile_m > m ? tile_m : m;
     v16 c = v16_set(1.0f); /* e^0 */
-    if (m != m_new) c = v16_exp(v16_set(m - m_new));
+    if (m != m_new) c = v16_exp_down(v16_set(m - m_new));
     for (int e = 0; e < 2; e++) {
-        s[e] = v16_exp(v16_sub(s[e], v16_set(m_new)));
+        s[e] = v16_exp_down(v16_sub(s[e], v16_set(m_new)));
+        if (is_cut) s[e] = v16_keep(s[e], a - 16 * e, b - 16 * e, 0.0f);
         v16_store(p + 16 * e, s[e]);
     }
     v16_store(state, v16_add(v16_fma(v16_load(state), c, s[0]), s[1]));
@@ -245,7 +247,7 @@ static void attend_merge(const kv_layout *kl, float *total, const float *part) {
         return;
     }
     const float m = mp > mt ? mp : mt;
-    const v16 ct = v16_exp(v16_set(mt - m)), cp = v16_exp(v16_set(mp - m));
+    const v16 ct = v16_exp_down(v16_set(mt - m)), cp = v16_exp_down(v16_set(mp - m));
     for (int32_t i = 0; i < d_pad + 16; i += 16)
         v16_store(total + i, v16_fma(v16_load(part + i), cp, v16_mul(v16_load(total + i), ct)));
     total[d_pad + 16] = m;

@@ -13,6 +13,9 @@ static inline vf vf_fma(vf a, vf b, vf c) {
 static inline vf vf_max(vf a, vf b) {
     return _mm512_max_ps(a, b);
 }
+static inline float vf_largest(vf a) {
+    return _mm512_reduce_max_ps(a);
+}
 static inline vf vf_load_half(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }

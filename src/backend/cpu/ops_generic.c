@@ -17,6 +17,10 @@ static inline vf vf_max(vf a, vf b) {
     for (int i = 0; i < V_LANES; i++) a[i] = a[i] > b[i] ? a[i] : b[i];
     return a;
 }
+static inline float vf_largest(vf a) {
+    const float low = a[0] > a[1] ? a[0] : a[1], high = a[2] > a[3] ? a[2] : a[3];
+    return low > high ? low : high;
+}
 static inline vf vf_load_half(const uint16_t *p) {
     vf r;
     for (int i = 0; i < V_LANES; i++) r[i] = half_to_f32(p[i]);

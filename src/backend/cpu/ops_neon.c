@@ -13,6 +13,9 @@ static inline vf vf_fma(vf a, vf b, vf c) {
 static inline vf vf_max(vf a, vf b) {
     return vbslq_f32(vcgtq_f32(a, b), a, b); /* vmaxq would pass NaN on from either side */
 }
+static inline float vf_largest(vf a) {
+    return vmaxvq_f32(a);
+}
 static inline vf vf_load_half(const uint16_t *p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
