@@ -127,11 +127,26 @@ static int64_t n_slabs(const run *k, int j) {
     return (k->jobs[j].w->n_out + n - 1) / n;
 }
 
-/* y[row][first .. first + n) from sums. */
+typedef float quad __attribute__((vector_size(16)));
+
+static inline quad load_quad(const float *p) {
+    quad v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* y[row][first .. first + n) from sums. By hand in fours: -O2 leaves loops of unknown length scalar, which showed. */
 static void store_sums(const matmul_job *job, int32_t row, int64_t first, int64_t n, const float *sum) {
     float *y = job->y + row * job->y_stride + first;
     const float *bias = job->bias ? job->bias + first : NULL;
-    for (int64_t i = 0; i < n; i++) {
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        quad v = load_quad(sum + i);
+        if (job->is_added) v = load_quad(y + i) + v;
+        if (bias) v += load_quad(bias + i);
+        memcpy(y + i, &v, sizeof v);
+    }
+    for (; i < n; i++) {
         float v = sum[i];
         if (job->is_added) v = y[i] + v;
         if (bias) v += bias[i];
@@ -181,13 +196,15 @@ static void float_slab(const run *k, const matmul_job *job, int64_t first, int64
 static void tile_chunk(const run *k, const tensor *w, int64_t first, int64_t n, int64_t block, int32_t n_blocks, int32_t row,
                        int32_t n_rows, scratch *s) {
     const int32_t panel = k->ops->panel;
+    const ptrdiff_t down = panel * (ptrdiff_t)w->row_bytes, chunk = (ptrdiff_t)tensor_row_bytes(w->type, MM_CHUNK);
     for (int64_t o = 0; o < n; o += panel) {
         const mm_pack_args pack = {.w = tensor_row(w, first + o),
                                    .row_bytes = w->row_bytes,
                                    .n = n - o < panel ? (int32_t)(n - o) : panel,
                                    .first = block,
                                    .n_blocks = n_blocks,
-                                   .panel = s->panels + o * PANEL_ROW_BYTES};
+                                   .panel = s->panels + o * PANEL_ROW_BYTES,
+                                   .ahead = o + panel < n ? down : chunk - o / panel * down};
         k->ops->pack[w->type](&pack);
         for (int32_t r = 0; r < n_rows; r += k->ops->group) {
             const mm_tile_args tile = {.panel = pack.panel,

@@ -85,6 +85,10 @@ MM_INLINE void mm_pack(const mm_traits t, mm_get_fn get, mm_scales_fn scales, co
             f32x8 dw[16], mw[16];
             scales(p, dw, mw);
 #pragma GCC unroll 8
+            for (int r = 0; r < 8; r++)
+#pragma GCC unroll 4
+                for (int at = 0; at < t.bytes; at += 64) __builtin_prefetch(p[r] + args->ahead + at, 0, 2);
+#pragma GCC unroll 8
             for (int b = 0; b < t.blocks; b++, out += stride) {
                 u32x8 w[8];
 #pragma GCC unroll 8
@@ -164,19 +168,27 @@ MM_INLINE void mm_tile(const mm_traits t, const mm_tile_args *args) {
 
 /* ---------------------------------------------------------------- activations */
 
+MM_INLINE i32x8 mm_max8(i32x8 a, i32x8 b) {
+    const i32x8 is_more = a > b;
+    return (a & is_more) | (b & ~is_more);
+}
+
+MM_INLINE int32_t mm_largest(i32x8 v) {
+    v = mm_max8(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));
+    v = mm_max8(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5));
+    v = mm_max8(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6));
+    return v[0];
+}
+
 static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t stride) {
     for (int64_t b = 0; b < n_blocks; b++, x += 32, out += stride) {
         f32x8 v[4];
         i32x8 q[4], max = {0};
         memcpy(v, x, sizeof v);
 #pragma GCC unroll 8
-        for (int i = 0; i < 4; i++) { /* as integers magnitudes order as floats do, with infinity and NaN on top */
-            const i32x8 magnitude = (i32x8)v[i] & 0x7fffffff, is_more = magnitude > max;
-            max = (magnitude & is_more) | (max & ~is_more);
-        }
-        int32_t top = 0;
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) top = max[i] > top ? max[i] : top;
+        for (int i = 0; i < 4; i++) /* as integers magnitudes order as floats do, with infinity and NaN on top */
+            max = mm_max8((i32x8)v[i] & 0x7fffffff, max);
+        const int32_t top = mm_largest(max);
         float d;
         memcpy(&d, &top, sizeof d);
         d = top >= 0x7f800000 ? __builtin_nanf("") : d / 127.0f;
@@ -185,7 +197,8 @@ static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t s
         for (int i = 0; i < 4; i++) q[i] = is_zero ? (i32x8){0} : mm_round8(v[i] / d);
         const u8x32 bytes = mm_narrow(q);
         const i32x8 part = mm_dot32((mm_traits){.max = 1}, (u8x32){} + 1, bytes);
-        const int32_t lo = part[0] + part[1] + part[2] + part[3], hi = part[4] + part[5] + part[6] + part[7];
+        const i32x8 pairs = part + __builtin_shufflevector(part, part, 1, 0, 3, 2, 5, 4, 7, 6);
+        const int32_t lo = pairs[0] + pairs[2], hi = pairs[4] + pairs[6];
         memcpy(out->q, &bytes, sizeof bytes);
         out->d = d;
         const int32_t sum[3] = {lo, hi, lo + hi};

@@ -55,6 +55,7 @@ typedef struct mm_pack_args {
     int64_t first;    /* a multiple of 8 */
     int32_t n_blocks; /* 1..MM_CHUNK_BLOCKS */
     void *panel;
+    ptrdiff_t ahead; /* bytes from here to what this thread packs next: asked of the memory meanwhile */
 } mm_pack_args;
 typedef void (*mm_pack_fn)(const mm_pack_args *a);
 
