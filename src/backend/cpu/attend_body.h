@@ -115,6 +115,7 @@ static void weigh(attend_view *w, int32_t query, int32_t a, int32_t b) {
     float *p = w->p + (int64_t)query * ATTEND_TILE, *state = w->part + query * w->part_stride + w->job->kl->d_pad;
     const bool is_cut = a > 0 || b < ATTEND_TILE;
     v16 s[2];
+#pragma GCC unroll 2
     for (int e = 0; e < 2; e++) {
         s[e] = v16_mul(v16_load(p + 16 * e), v16_set(w->job->scale));
         if (w->job->softcap > 0.0f) s[e] = capped(s[e], v16_set(w->job->softcap));
@@ -123,6 +124,7 @@ static void weigh(attend_view *w, int32_t query, int32_t a, int32_t b) {
     const float m = state[16], tile_m = v16_largest(v16_max(s[0], s[1])), m_new = tile_m > m ? tile_m : m;
     v16 c = v16_set(1.0f); /* e^0 */
     if (m != m_new) c = v16_exp_down(v16_set(m - m_new));
+#pragma GCC unroll 2
     for (int e = 0; e < 2; e++) {
         s[e] = v16_exp_down(v16_sub(s[e], v16_set(m_new)));
         if (is_cut) s[e] = v16_keep(s[e], a - 16 * e, b - 16 * e, 0.0f);
