@@ -6,7 +6,7 @@
 #define MM_LANES   8
 #define MM_COLS    2
 #define MM_GROUP   4
-#define MM_FEW     2
+#define MM_FEW     1
 #define MM_FLOAT_W 2
 #define MM_FLOAT_X 2
 

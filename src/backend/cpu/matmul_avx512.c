@@ -9,7 +9,7 @@
 #define MM_LANES   16
 #define MM_COLS    2
 #define MM_GROUP   6
-#define MM_FEW     2
+#define MM_FEW     1
 #define MM_FLOAT_W 4
 #define MM_FLOAT_X 6
 

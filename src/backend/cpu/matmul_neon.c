@@ -5,7 +5,7 @@
 #define MM_LANES   4
 #define MM_COLS    4
 #define MM_GROUP   4
-#define MM_FEW     2
+#define MM_FEW     1
 #define MM_FLOAT_W 2
 #define MM_FLOAT_X 3
 
