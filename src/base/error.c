@@ -22,6 +22,9 @@ galen_status galen_fail(galen_error *err, galen_status st, uint64_t offset, cons
         err->offset = offset;
         (void)vsnprintf(err->msg, sizeof err->msg, fmt, ap);
         va_end(ap);
+        /* A name in the message may come from a file: its control characters must not reach a terminal or a log. */
+        for (char *c = err->msg; *c; c++)
+            if ((unsigned char)*c < 0x20 || *c == 0x7F) *c = '?';
     }
     return st;
 }

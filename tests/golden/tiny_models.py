@@ -4,6 +4,7 @@ pass are made, all holding the same weights.
 Weights come from a counter-based hash (splitmix64), so that they are the same with any version of numpy and the reference logits
 can be kept as a small fixture. A description uses the GGUF conventions: names, RoPE pairs of llama, gemma's norms stored as 1 + w."""
 import math
+import sys
 import zlib
 
 import gguf
@@ -239,3 +240,8 @@ def write_gguf(path, d, weights):
 def nmse(a, b):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return float(((a - b) ** 2).sum() / (b**2).sum())
+
+
+if __name__ == "__main__":  # tiny_models.py NAME OUT.gguf ...: model files for tests in other languages
+    for row, out in zip(sys.argv[1::2], sys.argv[2::2]):
+        write_gguf(out, describe(row), make_weights(describe(row)))

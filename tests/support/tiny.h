@@ -142,9 +142,7 @@ static void tiny_vocabulary(tiny *t) {
     gguf_str tokens[TINY_VOCAB];
     float scores[TINY_VOCAB];
     int32_t types[TINY_VOCAB];
-    static const char *const words[] = {"\xE2\x96\x81", "a",
-                                        "\xE2\x96\x81"
-                                        "a"};
+    static const char *const words[] = {"\xE2\x96\x81", "a", "\xE2\x96\x81\x61"};
     for (int i = 0; i < TINY_VOCAB; i++) {
         if (i < 3)
             (void)snprintf(text[i], sizeof text[i], "%s", i == 0 ? "<unk>" : i == 1 ? "<s>" : "</s>");
