@@ -1,0 +1,143 @@
+/* Inside the cuda backend's host side. */
+#ifndef GALEN_BACKEND_CUDA_IMPL_H
+#define GALEN_BACKEND_CUDA_IMPL_H
+
+#include <cuda_runtime_api.h>
+
+#include "backend/backend.h"
+#include "backend/cuda/kernels.h"
+
+typedef struct gemm gemm; /* cuBLASLt, where it is installed; gemm.h */
+
+typedef struct dev_layer {
+    dev_matrix wq, wk, wv, wo, gate, up, down;
+    float *attn_norm, *ffn_norm, *attn_post_norm, *ffn_post_norm; /* [n_embd]; the post-norms NULL = none */
+    float *q_norm, *k_norm;                                       /* [d_head] or NULL */
+    float *qkv_bias;                                              /* [n_q + 2 n_kv] or NULL */
+    float *bo;                                                    /* [n_embd] or NULL */
+} dev_layer;
+
+struct backend {
+    const network *net;
+    int32_t first_layer, n_layers;
+    bool has_ends;
+    int device, n_sm, compute; /* 90 = capability 9.0 */
+    char name[256];
+    void *memory; /* everything below lies in it */
+    size_t memory_bytes;
+    dev_layer *layers; /* host array [n_layers] */
+    dev_matrix head;
+    float *out_norm;
+    double *inv_freq[NETWORK_MAX_ROPES][2]; /* device [n_rot / 2] */
+};
+
+/* Device memory of a work, all inside one allocation. */
+typedef struct work_buffers {
+    float *x, *qkv, *att, *ff, *up, *tmp; /* [max_rows][a row, padded] */
+    dev_acts a, b;                        /* products' inputs: of n_embd or n_q values; of n_ff */
+    float *parts;
+    int32_t *arrived;
+    float *cos, *sin;
+    float *logits;      /* [PASS_ROWS][n_vocab] */
+    uint8_t *mail;      /* the batch: see mailbox */
+    uint16_t *half;     /* [max_rows][longest row]: inputs of the tile products */
+    float *half_scale;  /* [max_rows] */
+    float *tile;        /* [max_rows][tile_width]: their results            */
+    uint16_t *unpacked; /* weights as halves, a piece of a stage            */
+    void *gemm_space;
+} work_buffers;
+
+typedef struct work_shape {
+    int32_t embd_stride, qkv_stride, att_stride, ff_stride, half_stride;
+    int32_t n_ropes, max_pages; /* max_pages of a sequence */
+    int32_t tile_width;         /* 0 = no tile products   */
+    size_t unpacked_bytes, gemm_bytes;
+    size_t mail_bytes, raw_row; /* raw_row: an embedding as the file has it, or f32, padded to 16 */
+    dev_kv kv;                  /* of a page */
+    size_t page_bytes, layer_bytes;
+    bool has_mixed; /* a gate and its other half differ in type */
+} work_shape;
+
+/* What identifies a captured step. */
+typedef struct step_key {
+    int32_t first, n; /* operations: embed, the stages in order, head */
+    int32_t n_rows, n_out, n_seqs, n_splits;
+    bool is_decode, is_given;
+    float *logits;
+} step_key;
+
+enum { MAX_STEPS = 32 };
+
+typedef struct step {
+    step_key key;
+    cudaGraphExec_t exec;
+} step;
+
+/* The batch in flight, as embed or set_hidden received it. */
+typedef struct batch_state {
+    int32_t n_rows, n_out, n_seqs;
+    int32_t n_splits;                        /* the most pieces a row's context is cut into, rounded up to a power of two */
+    bool is_decode;                          /* every row stands alone in its sequence */
+    bool is_given;                           /* hidden states came from the host */
+    size_t out_at, pages_at, rows_at, bytes; /* offsets in the mailbox: pos, table, out_row, pages, rows */
+} batch_state;
+
+struct backend_work {
+    backend *b;
+    work_limits lim;
+    work_shape shape;
+    int rope_choice;
+    cuda_queue queue;
+    bool is_busy; /* the mailbox and the logits belong to a batch in flight */
+    void *kv, *memory;
+    size_t kv_bytes, buffer_bytes;
+    work_buffers buf;
+    uint8_t *mail;    /* pinned [mail_bytes] */
+    float *logits;    /* pinned [PASS_ROWS][n_vocab] */
+    float *logits_to; /* where the caller wants them; NULL = nothing due */
+    int32_t n_logits; /* rows */
+    gemm *gemm;       /* NULL when cuBLASLt is not there */
+    batch_state batch;
+    int32_t pending_first, n_pending; /* operations recorded, not queued */
+    step steps[MAX_STEPS];
+    int32_t n_steps, next_step;
+    bool has_no_graphs; /* capture failed once: queue kernels one by one */
+    bool is_failed;
+    galen_error failure; /* the first; kept until sync reports it */
+};
+
+/** A status from a CUDA error: NOMEM for memory, else DEVICE; the message names what was tried. */
+galen_status cuda_fail(galen_error *err, int e, const char *what);
+
+/** Choose the first device and make it current; b, when not NULL, learns what it is. Errors  DEVICE, with the remedy. */
+galen_status cuda_find_device(backend *b, galen_error *err);
+
+/** Weights to the device: see upload.c. */
+galen_status cuda_upload(backend *b, int n_threads, galen_error *err);
+/** Every weight's planes placed at base (NULL: only count). Returns the bytes. */
+size_t cuda_place_weights(backend *b, char *base, bool *is_bad);
+
+/** Queue one operation: 0 the batch's beginning, 1 + 5 * layer + stage, last the head. */
+galen_status cuda_queue_operation(backend_work *w, int32_t op, float *logits, galen_error *err);
+/** Large batches: the tile products of a stage. */
+galen_status cuda_queue_tiles(backend_work *w, stage s, int32_t layer, galen_error *err);
+bool cuda_takes_tiles(const backend_work *w);
+galen_status cuda_queue_heads(backend_work *w, int32_t layer, const float *scale, const float *bias, galen_error *err);
+galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *err);
+
+/* step.c: the calls of backend_api that record, capture and launch */
+galen_status cuda_embed(backend_work *w, const batch *b, galen_error *err);
+galen_status cuda_run(backend_work *w, stage s, int32_t layer, const batch *b, galen_error *err);
+galen_status cuda_head(backend_work *w, const batch *b, float *logits, galen_error *err);
+galen_status cuda_sync(backend_work *w, galen_error *err);
+galen_status cuda_get_hidden(backend_work *w, const batch *b, float *x, galen_error *err);
+galen_status cuda_set_hidden(backend_work *w, const batch *b, const float *x, galen_error *err);
+
+/* work.c */
+galen_status cuda_work_open(backend_work **out, backend *b, const work_limits *lim, galen_error *err);
+void cuda_work_close(backend_work *w);
+void cuda_work_bytes(const network *net, const backend_config *cfg, const work_limits *lim, uint64_t *kv, uint64_t *buffers);
+
+const backend_api *backend_cuda(void);
+
+#endif

@@ -1,0 +1,83 @@
+/* Launching, and the few device functions that every kernel file uses. */
+#ifndef GALEN_BACKEND_CUDA_LAUNCH_CUH
+#define GALEN_BACKEND_CUDA_LAUNCH_CUH
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "backend/cuda/kernels.h"
+
+/* With programmatic dependent launch the kernel may start while the one before still runs; it calls queue_wait before it
+ * touches anything that one writes. Every kernel of ours calls it, so waiting for the last is waiting for all. */
+template <typename... P, typename... A>
+static cudaError_t launch(void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes, cuda_queue *q, const A &...args) {
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t cfg = {};
+    cfg.gridDim = grid;
+    cfg.blockDim = dim3((unsigned)threads);
+    cfg.dynamicSmemBytes = shared_bytes;
+    cfg.stream = (cudaStream_t)q->stream;
+    cfg.attrs = &early;
+    cfg.numAttrs = q->has_pdl && q->is_chained ? 1 : 0;
+    q->is_chained = true;
+    return cudaLaunchKernelEx(&cfg, kernel, P(args)...);
+}
+
+/* Let the next kernel's blocks take the places that this one's leave. */
+__device__ static inline void queue_trigger() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/* What the kernels before have written may be read from here on. */
+__device__ static inline void queue_wait() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* Draw bytes [at, at + n) of the next weights into the second-level cache; each block of the grid takes its share. */
+__device__ static inline void draw_ahead(const uint8_t *at, uint32_t n, uint32_t block, uint32_t n_blocks) {
+#if __CUDA_ARCH__ >= 900
+    enum { PIECE = 4096 };
+    if (!at) return;
+    for (uint32_t p = block * blockDim.x + threadIdx.x; p * PIECE < n; p += n_blocks * blockDim.x)
+        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(at + (size_t)p * PIECE), "r"((int)PIECE) : "memory");
+#else
+    (void)at, (void)n, (void)block, (void)n_blocks;
+#endif
+}
+
+__device__ static inline float warp_sum(float v) {
+    for (int m = 16; m; m >>= 1) v += __shfl_xor_sync(~0u, v, m);
+    return v;
+}
+__device__ static inline float warp_max(float v) {
+    for (int m = 16; m; m >>= 1) v = fmaxf(v, __shfl_xor_sync(~0u, v, m));
+    return v;
+}
+
+/* The sum over a block of 256 threads, in every thread; shared is 8 floats. The order is fixed. */
+__device__ static inline float block_sum(float v, float *shared) {
+    v = warp_sum(v);
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = v;
+    __syncthreads();
+    float all = 0;
+    for (int i = 0; i < 8; i++) all += shared[i];
+    __syncthreads();
+    return all;
+}
+
+__device__ static inline float softcap(float v, float cap) {
+    return cap > 0 ? cap * tanhf(v / cap) : v;
+}
+
+__device__ static inline float activation(float g, bool is_gelu) {
+    if (!is_gelu) return g / (1.0f + __expf(-g));
+    return 0.5f * g * (1.0f + tanhf(0.7978845608028654f * (g + 0.044715f * g * g * g))); /* sqrt(2 / pi) */
+}
+
+#endif

@@ -1,0 +1,74 @@
+/* Activations to int8: 32 share d = max|x| / 127, q = x / d rounded. Every kernel that quantises does this same arithmetic, so
+ * a row's bytes do not depend on which of them did it. A value that is not finite makes d NaN: it reaches every product. */
+#ifndef GALEN_BACKEND_CUDA_QUANTISE_CUH
+#define GALEN_BACKEND_CUDA_QUANTISE_CUH
+
+#include "backend/cuda/launch.cuh"
+
+/* Byte offset of half h of unit u in a row of n_units (types.h, 8 bits). */
+__device__ static inline uint32_t half_offset(int u, int h, int n_units) {
+    const int group = u >> 5, left = n_units - 32 * group;
+    return 1024u * group + 16u * (h * (left < 32 ? left : 32) + (u & 31));
+}
+
+__device__ static inline uint32_t warp_max_bits(uint32_t v) {
+#if __CUDA_ARCH__ >= 800
+    return __reduce_max_sync(~0u, v);
+#else
+    for (int m = 16; m; m >>= 1) v = max(v, __shfl_xor_sync(~0u, v, m));
+    return v;
+#endif
+}
+
+struct act_scale {
+    float d, inverse;
+};
+
+/* From the largest bit pattern of |x| (NaN is above infinity is above every number). */
+__device__ static inline act_scale act_scale_of(uint32_t max_bits) {
+    const float max = __uint_as_float(max_bits);
+    act_scale s;
+    s.d = max_bits >= 0x7f800000u ? __uint_as_float(0x7fc00000u) : __fdiv_rn(max, 127.0f);
+    s.inverse = s.d > 0 ? __fdiv_rn(127.0f, max) : 0.0f;
+    if (isinf(s.inverse)) s.inverse = 0.0f; /* max below 127 / FLT_MAX: zero is as good */
+    return s;
+}
+
+__device__ static inline int act_level(float v, float inverse) {
+    const int q = __float2int_rn(v * inverse);
+    return q > 127 ? 127 : q < -127 ? -127 : q;
+}
+
+/* Unit u of a row from a warp's 32 values, lane i holding value i. */
+__device__ static inline void quantise_lanes(float v, int8_t *q_row, act_rec *rec_row, int u, int n_units) {
+    const int lane = threadIdx.x % 32;
+    const uint32_t max_bits = warp_max_bits(__float_as_uint(v) & 0x7fffffffu);
+    const act_scale s = act_scale_of(max_bits);
+    const int q = act_level(v, s.inverse);
+    int sum = q;
+    for (int m = 8; m; m >>= 1) sum += __shfl_xor_sync(~0u, sum, m);
+    const int hi = __shfl_sync(~0u, sum, 16);
+    q_row[half_offset(u, lane >> 4, n_units) + (lane & 15)] = (int8_t)q;
+    if (lane == 0) rec_row[u] = act_rec{s.d, (int16_t)sum, (int16_t)hi};
+}
+
+/* The same from eight neighbouring lanes, each holding four values in order. is_live is the same for the eight. */
+__device__ static inline void quantise_quads(float4 v, bool is_live, int8_t *q_row, act_rec *rec_row, int u, int n_units) {
+    const int part = threadIdx.x & 7;
+    uint32_t m = max(max(__float_as_uint(v.x) & 0x7fffffffu, __float_as_uint(v.y) & 0x7fffffffu),
+                     max(__float_as_uint(v.z) & 0x7fffffffu, __float_as_uint(v.w) & 0x7fffffffu));
+    for (int k = 4; k; k >>= 1) m = max(m, __shfl_xor_sync(~0u, m, k));
+    const act_scale s = act_scale_of(m);
+    const int a = act_level(v.x, s.inverse), b = act_level(v.y, s.inverse), c = act_level(v.z, s.inverse),
+              d = act_level(v.w, s.inverse);
+    int sum = a + b + c + d;
+    sum += __shfl_xor_sync(~0u, sum, 1);
+    sum += __shfl_xor_sync(~0u, sum, 2);
+    const int hi = __shfl_down_sync(~0u, sum, 4);
+    if (!is_live) return;
+    const int packed = (a & 255) | (b & 255) << 8 | (c & 255) << 16 | d << 24;
+    *(int *)(q_row + half_offset(u, part >> 2, n_units) + 4 * (part & 3)) = packed;
+    if (part == 0) rec_row[u] = act_rec{s.d, (int16_t)sum, (int16_t)hi};
+}
+
+#endif

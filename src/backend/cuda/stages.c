@@ -1,0 +1,356 @@
+/* The stages as kernels on the queue. A batch of few rows goes through the streaming products: with one row five kernels a layer
+ * (norms, quantisation, rotation, KV and residual inside them), with more a few small ones beside. Large batches: tiles.c. */
+#include "backend/cuda/impl.h"
+
+static galen_status check(int e, const char *what, galen_error *err) {
+    return e ? cuda_fail(err, e, what) : GALEN_OK;
+}
+
+static const dev_layer *layer_of(const backend_work *w, int32_t layer) {
+    return &w->b->layers[layer - w->b->first_layer];
+}
+
+static dev_acts acts_from(const dev_acts *a, int32_t row) {
+    dev_acts v = *a;
+    const size_t at = (size_t)row * (size_t)a->stride;
+    if (v.q) v.q += at;
+    if (v.rec) v.rec += at / UNIT;
+    if (v.f) v.f += at;
+    if (v.scale) v.scale += row;
+    return v;
+}
+
+/* What the product after stage s reads first, as much as the gap between two kernels is worth of memory time. */
+static void set_next(const backend_work *w, int32_t layer, stage s, const uint8_t **next, uint32_t *n) {
+    enum { AHEAD = 12 << 20 };
+    const dev_layer *l = layer_of(w, layer);
+    const bool is_last = layer + 1 == w->b->first_layer + w->b->n_layers;
+    const dev_matrix *m = s == STAGE_ATTN_IN || s == STAGE_ATTEND ? &l->wo
+                          : s == STAGE_ATTN_OUT                   ? &l->gate
+                          : s == STAGE_FFN_IN                     ? &l->down
+                          : !is_last                              ? &l[1].wq
+                          : w->b->has_ends                        ? &w->b->head
+                                                                  : NULL;
+    *next = NULL;
+    *n = 0;
+    if (!m || w->batch.n_rows > 1) return;
+    const uint64_t bytes = (uint64_t)m->q_row * (uint64_t)m->n_out;
+    *next = m->q;
+    *n = (uint32_t)((bytes < AHEAD ? bytes : AHEAD) / 4096 * 4096);
+}
+
+/* ---------------------------------------------------------------- products */
+
+typedef struct product_plan {
+    const dev_matrix *m[MAX_JOBS];
+    float *y[MAX_JOBS];
+    const float *bias[MAX_JOBS];
+    int32_t n;
+    dev_acts in; /* or, one row: */
+    const float *x, *norm;
+    int32_t y_stride;
+    product_mode mode;
+    const dev_acts *out; /* PRODUCT_ACT */
+    bool is_out_quantised;
+    const uint8_t *next;
+    uint32_t next_bytes;
+    float softcap;
+    int32_t n_rows;
+} product_plan;
+
+/* One launch for each weight type and PASS_ROWS rows. */
+static galen_status run_products(backend_work *w, const product_plan *p, galen_error *err) {
+    bool is_done[MAX_JOBS] = {false};
+    for (int32_t i = 0; i < p->n; i++) {
+        if (is_done[i]) continue;
+        product_args a = {.y_stride = p->y_stride,
+                          .mode = p->mode,
+                          .eps = w->b->net->norm_eps,
+                          .norm = p->norm,
+                          .x = p->x,
+                          .is_gelu = w->b->net->act == ACT_GELU_TANH,
+                          .is_out_quantised = p->is_out_quantised,
+                          .softcap = p->softcap,
+                          .next = p->next,
+                          .next_bytes = p->next_bytes};
+        float *y[MAX_JOBS];
+        for (int32_t j = i; j < p->n; j++) {
+            if (p->m[j]->type != p->m[i]->type) continue;
+            is_done[j] = true;
+            a.w[a.n_jobs] = *p->m[j];
+            a.bias[a.n_jobs] = p->bias[j];
+            y[a.n_jobs++] = p->y[j];
+        }
+        for (int32_t r = 0; r < p->n_rows; r += PASS_ROWS) {
+            a.n_rows = p->n_rows - r < PASS_ROWS ? p->n_rows - r : PASS_ROWS;
+            for (int32_t j = 0; j < a.n_jobs; j++) a.y[j] = y[j] ? y[j] + (size_t)r * (size_t)p->y_stride : NULL;
+            a.in = acts_from(&p->in, r);
+            if (p->out) a.out = acts_from(p->out, r);
+            const int e = cuda_product(&w->queue, &a);
+            if (e) return cuda_fail(err, e, "product");
+        }
+    }
+    return GALEN_OK;
+}
+
+/* The norm's output in every form the matrices take; one row alone is normed inside the product. */
+static galen_status prepare(backend_work *w, const float *norm, const dev_matrix *const *m, int32_t n, product_plan *p,
+                            galen_error *err) {
+    dev_acts a = w->buf.a;
+    p->n_rows = w->batch.n_rows;
+    if (p->n_rows == 1) {
+        p->x = w->buf.x;
+        p->norm = norm;
+        return GALEN_OK;
+    }
+    bool has_float = false, has_quant = false;
+    for (int32_t i = 0; i < n; i++) *(cuda_is_float(m[i]->type) ? &has_float : &has_quant) = true;
+    a.stride = w->shape.embd_stride;
+    if (!has_float) a.f = NULL;
+    if (!has_quant) a.q = NULL;
+    p->in = w->buf.a;
+    p->in.stride = a.stride;
+    return check(cuda_prepare(&w->queue, w->buf.x, w->shape.embd_stride, NULL, norm, w->b->net->norm_eps, w->b->net->n_embd,
+                              p->n_rows, &a),
+                 "norm", err);
+}
+
+/* ---------------------------------------------------------------- attention */
+
+static heads_args heads_of(const backend_work *w, int32_t layer) {
+    const network *net = w->b->net;
+    const dev_layer *l = layer_of(w, layer);
+    const batch_state *b = &w->batch;
+    const int32_t *mail = (const int32_t *)(const void *)w->buf.mail;
+    const size_t angles = (size_t)net->layers[layer].rope * (size_t)w->lim.max_rows * (size_t)(net->n_rot / 2);
+    heads_args h = {.qkv = w->buf.qkv,
+                    .stride = w->shape.qkv_stride,
+                    .n_head = net->n_head,
+                    .n_head_kv = net->n_head_kv,
+                    .d_head = net->d_head,
+                    .n_rot = net->n_rot,
+                    .is_halves = net->rope_kind == ROPE_HALVES,
+                    .q_norm = l->q_norm,
+                    .k_norm = l->k_norm,
+                    .eps = net->norm_eps,
+                    .n_rows = b->n_rows,
+                    .kv = w->shape.kv};
+    h.rows = (dev_rows){.pos = mail,
+                        .table = mail + b->n_rows,
+                        .pages = (const int32_t *)(const void *)(w->buf.mail + b->pages_at),
+                        .cos = w->buf.cos + angles,
+                        .sin = w->buf.sin + angles};
+    h.kv.base += (size_t)(layer - w->b->first_layer) * w->shape.layer_bytes;
+    return h;
+}
+
+static bool is_fused(const backend_work *w) {
+    const network *net = w->b->net;
+    return w->batch.is_decode && w->batch.n_rows <= FEW_ROWS && cuda_attend_can_fuse(net->n_head / net->n_head_kv, net->d_head);
+}
+
+galen_status cuda_queue_heads(backend_work *w, int32_t layer, const float *scale, const float *bias, galen_error *err) {
+    heads_args h = heads_of(w, layer);
+    h.scale = scale;
+    h.bias = bias;
+    return check(cuda_heads(&w->queue, &h), "heads", err);
+}
+
+static bool is_attention_quantised(const backend_work *w, int32_t layer) {
+    return w->batch.n_rows <= FEW_ROWS && !cuda_is_float(layer_of(w, layer)->wo.type) && w->b->net->d_head % UNIT == 0;
+}
+
+galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *err) {
+    const network *net = w->b->net;
+    attend_args a = {.heads = heads_of(w, layer),
+                     .is_fused = is_fused(w),
+                     .scale = net->attn_scale,
+                     .softcap = net->attn_softcap,
+                     .window = net->layers[layer].window,
+                     .n_splits = w->batch.n_rows <= FEW_ROWS ? w->batch.n_splits : 1,
+                     .out = w->buf.att,
+                     .out_stride = w->shape.att_stride,
+                     .parts = w->buf.parts,
+                     .arrived = w->buf.arrived};
+    if (is_attention_quantised(w, layer)) {
+        a.quantised = w->buf.a;
+        a.quantised.stride = w->shape.att_stride;
+    }
+    set_next(w, layer, STAGE_ATTEND, &a.next, &a.next_bytes);
+    return check(cuda_attend(&w->queue, &a), "attention", err);
+}
+
+/* ---------------------------------------------------------------- stages of few rows */
+
+static galen_status attn_in(backend_work *w, int32_t layer, galen_error *err) {
+    const network *net = w->b->net;
+    const dev_layer *l = layer_of(w, layer);
+    const int64_t n_q = (int64_t)net->n_head * net->d_head, n_kv = (int64_t)net->n_head_kv * net->d_head;
+    const float *bias = l->qkv_bias;
+    product_plan p = {.m = {&l->wq, &l->wk, &l->wv},
+                      .y = {w->buf.qkv, w->buf.qkv + n_q, w->buf.qkv + n_q + n_kv},
+                      .bias = {bias, bias ? bias + n_q : NULL, bias ? bias + n_q + n_kv : NULL},
+                      .n = 3,
+                      .y_stride = w->shape.qkv_stride,
+                      .mode = PRODUCT_STORE};
+    set_next(w, layer, STAGE_ATTN_IN, &p.next, &p.next_bytes);
+    galen_status st = prepare(w, l->attn_norm, p.m, 3, &p, err);
+    if (!st) st = run_products(w, &p, err);
+    if (!st && !is_fused(w)) st = cuda_queue_heads(w, layer, NULL, NULL, err);
+    return st;
+}
+
+/* x += W in + bias, or x += norm(W in + bias) */
+static galen_status add_product(backend_work *w, const dev_matrix *m, const float *bias, const float *post_norm,
+                                const dev_acts *in, int32_t layer, stage s, galen_error *err) {
+    product_plan p = {.m = {m},
+                      .y = {post_norm ? w->buf.tmp : w->buf.x},
+                      .bias = {bias},
+                      .n = 1,
+                      .y_stride = w->shape.embd_stride,
+                      .mode = post_norm ? PRODUCT_STORE : PRODUCT_ADD,
+                      .in = *in,
+                      .n_rows = w->batch.n_rows};
+    set_next(w, layer, s, &p.next, &p.next_bytes);
+    const galen_status st = run_products(w, &p, err);
+    if (st || !post_norm) return st;
+    return check(cuda_residual(&w->queue, w->buf.x, w->shape.embd_stride, w->buf.tmp, w->shape.embd_stride, post_norm,
+                               w->b->net->norm_eps, NULL, NULL, w->b->net->n_embd, p.n_rows),
+                 "residual", err);
+}
+
+static galen_status attn_out(backend_work *w, int32_t layer, galen_error *err) {
+    const dev_layer *l = layer_of(w, layer);
+    const int32_t n_q = w->b->net->n_head * w->b->net->d_head;
+    dev_acts in = w->buf.a;
+    in.stride = w->shape.att_stride;
+    in.scale = NULL;
+    in.f = w->buf.att;
+    if (!cuda_is_float(l->wo.type) && !is_attention_quantised(w, layer)) {
+        dev_acts out = w->buf.a;
+        out.stride = w->shape.att_stride;
+        out.f = NULL;
+        const int e = cuda_prepare(&w->queue, w->buf.att, w->shape.att_stride, NULL, NULL, 0.0f, n_q, w->batch.n_rows, &out);
+        if (e) return cuda_fail(err, e, "attention's output");
+    }
+    return add_product(w, &l->wo, l->bo, l->attn_post_norm, &in, layer, STAGE_ATTN_OUT, err);
+}
+
+/* Gate and other half of two types: two products, then the activation. */
+static galen_status ffn_in_mixed(backend_work *w, const dev_layer *l, product_plan *p, galen_error *err) {
+    const int32_t n_ff = w->b->net->n_ff, stride = w->shape.ff_stride;
+    p->mode = PRODUCT_STORE;
+    p->y[0] = w->buf.ff;
+    p->y[1] = w->buf.up;
+    p->y_stride = stride;
+    const galen_status st = run_products(w, p, err);
+    if (st) return st;
+    int e = cuda_activate(&w->queue, w->buf.ff, w->buf.up, stride, NULL, w->buf.ff, stride, n_ff, p->n_rows,
+                          w->b->net->act == ACT_GELU_TANH);
+    dev_acts out = w->buf.b;
+    out.f = NULL;
+    if (!e && !cuda_is_float(l->down.type))
+        e = cuda_prepare(&w->queue, w->buf.ff, stride, NULL, NULL, 0.0f, n_ff, p->n_rows, &out);
+    return check(e, "activation", err);
+}
+
+static galen_status ffn_in(backend_work *w, int32_t layer, galen_error *err) {
+    const dev_layer *l = layer_of(w, layer);
+    product_plan p = {
+        .m = {&l->gate, &l->up}, .n = 2, .mode = PRODUCT_ACT, .out = &w->buf.b, .is_out_quantised = !cuda_is_float(l->down.type)};
+    set_next(w, layer, STAGE_FFN_IN, &p.next, &p.next_bytes);
+    const galen_status st = prepare(w, l->ffn_norm, p.m, 2, &p, err);
+    if (st) return st;
+    if (l->gate.type != l->up.type) return ffn_in_mixed(w, l, &p, err);
+    return run_products(w, &p, err);
+}
+
+static galen_status ffn_out(backend_work *w, int32_t layer, galen_error *err) {
+    const dev_layer *l = layer_of(w, layer);
+    dev_acts in = w->buf.b;
+    in.scale = NULL;
+    return add_product(w, &l->down, NULL, l->ffn_post_norm, &in, layer, STAGE_FFN_OUT, err);
+}
+
+/* ---------------------------------------------------------------- the ends */
+
+static galen_status begin(backend_work *w, galen_error *err) {
+    const network *net = w->b->net;
+    const batch_state *b = &w->batch;
+    begin_args a = {.n_rows = b->n_rows,
+                    .n_embd = net->n_embd,
+                    .stride = w->shape.embd_stride,
+                    .pos = (const int32_t *)(const void *)w->buf.mail,
+                    .raw = b->is_given ? NULL : w->buf.mail + b->rows_at,
+                    .raw_row = (int32_t)((net->embd.row_bytes + 15) & ~(size_t)15),
+                    .type = (int32_t)net->embd.type,
+                    .embd_scale = net->embd_scale,
+                    .x = w->buf.x,
+                    .n_ropes = w->shape.n_ropes,
+                    .n_half = net->n_rot / 2,
+                    .max_rows = w->lim.max_rows,
+                    .cos = w->buf.cos,
+                    .sin = w->buf.sin};
+    for (int i = 0; i < w->shape.n_ropes; i++) {
+        a.inv_freq[i] = w->b->inv_freq[i][w->rope_choice];
+        a.magnitude[i] = (float)net->ropes[i][w->rope_choice].magnitude;
+    }
+    w->queue.is_chained = false;
+    int e = cudaMemcpyAsync(w->buf.mail, w->mail, b->bytes, cudaMemcpyHostToDevice, w->queue.stream);
+    if (!e && b->is_given)
+        e = cudaMemcpyAsync(w->buf.x, w->buf.mail + b->rows_at, (size_t)b->n_rows * (size_t)a.stride * sizeof(float),
+                            cudaMemcpyDeviceToDevice, w->queue.stream);
+    if (!e) e = cuda_begin(&w->queue, &a);
+    return check(e, "embedding", err);
+}
+
+/* Logits of a few rows go straight to pinned memory; of many, by way of the device to the caller's. */
+static galen_status head(backend_work *w, float *logits, galen_error *err) {
+    const network *net = w->b->net;
+    const batch_state *b = &w->batch;
+    const int32_t *out_row = (const int32_t *)(const void *)(w->buf.mail + b->out_at);
+    const bool is_direct = b->n_out <= PASS_ROWS;
+    galen_status st = GALEN_OK;
+    for (int32_t r = 0; !st && r < b->n_out; r += PASS_ROWS) {
+        product_plan p = {.m = {&w->b->head},
+                          .y = {is_direct ? logits : w->buf.logits},
+                          .n = 1,
+                          .y_stride = net->n_vocab,
+                          .softcap = net->logit_softcap,
+                          .mode = PRODUCT_STORE,
+                          .n_rows = b->n_out - r < PASS_ROWS ? b->n_out - r : PASS_ROWS};
+        dev_acts a = w->buf.a;
+        if (b->n_rows == 1) {
+            p.x = w->buf.x;
+            p.norm = w->b->out_norm;
+        } else {
+            const bool is_float = cuda_is_float(w->b->head.type);
+            a.stride = w->shape.embd_stride;
+            dev_acts wanted = a;
+            *(is_float ? (void **)&wanted.q : (void **)&wanted.f) = NULL;
+            p.in = a;
+            const int e = cuda_prepare(&w->queue, w->buf.x, w->shape.embd_stride, out_row + r, w->b->out_norm, net->norm_eps,
+                                       net->n_embd, p.n_rows, &wanted);
+            if (e) return cuda_fail(err, e, "output norm");
+        }
+        st = run_products(w, &p, err);
+        if (st || is_direct) continue;
+        w->queue.is_chained = false;
+        st = check(cudaMemcpyAsync(logits + (size_t)r * (size_t)net->n_vocab, w->buf.logits,
+                                   (size_t)p.n_rows * (size_t)net->n_vocab * sizeof(float), cudaMemcpyDeviceToHost,
+                                   w->queue.stream),
+                   "logits", err);
+    }
+    return st;
+}
+
+galen_status cuda_queue_operation(backend_work *w, int32_t op, float *logits, galen_error *err) {
+    static galen_status (*const few[N_STAGES])(backend_work *, int32_t, galen_error *) = {attn_in, cuda_queue_attention, attn_out,
+                                                                                          ffn_in, ffn_out};
+    if (op == 0) return begin(w, err);
+    if (op == 1 + N_STAGES * w->b->n_layers) return head(w, logits, err);
+    const int32_t layer = w->b->first_layer + (op - 1) / N_STAGES;
+    const stage s = (stage)((op - 1) % N_STAGES);
+    if (w->batch.n_rows > FEW_ROWS && s != STAGE_ATTEND && cuda_takes_tiles(w)) return cuda_queue_tiles(w, s, layer, err);
+    return few[s](w, layer, err);
+}

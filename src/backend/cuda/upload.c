@@ -1,0 +1,217 @@
+/* Weights from the mapped file to planes on the device. Rows pass through two pinned buffers of fixed size, so host memory stays
+ * bounded and one piece is copied while the device repacks the other; the file's pages are left to the system to drop. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cuda/impl.h"
+#include "base/checked.h"
+#include "base/pool.h"
+
+enum { PIECE = 32 << 20, COPY_GRAIN = 1 << 20, N_SLOTS = 2 };
+
+/* ---------------------------------------------------------------- placing */
+
+/* Hands out 256-aligned runs of one allocation; with base NULL it only counts. */
+typedef struct taker {
+    char *base;
+    size_t at;
+    bool is_bad;
+} taker;
+
+static void *take(taker *t, uint64_t count, uint64_t size) {
+    const size_t begin = t->at;
+    uint64_t n = 0;
+    if (!u64_mul(count, size, &n) || !u64_pad(n, 256, &n) || !size_add(t->at, n, &t->at)) t->is_bad = true;
+    return t->base && !t->is_bad ? t->base + begin : NULL;
+}
+
+static void place_matrix(taker *t, const tensor *from, dev_matrix *m) {
+    cuda_matrix_shape(m, (int32_t)from->type, from->n_in, from->n_out);
+    const uint64_t n = (uint64_t)from->n_out;
+    m->q = take(t, n, m->q_row);
+    m->h = take(t, n, m->h_row);
+    m->s = take(t, n, m->s_row);
+    m->d = take(t, n, m->d_row);
+}
+
+static float *place_vector(taker *t, const tensor *from, int64_t n) {
+    float *p = take(t, (uint64_t)(n + ROW_PAD) / ROW_PAD * ROW_PAD, sizeof(float)); /* kernels read whole float4s */
+    return from->data ? p : NULL;
+}
+
+static void place_layer(taker *t, const network *net, const network_layer *l, dev_layer *d) {
+    const int64_t n_q = (int64_t)net->n_head * net->d_head, n_kv = (int64_t)net->n_head_kv * net->d_head;
+    const tensor *const bias = l->bq.data ? &l->bq : l->bk.data ? &l->bk : &l->bv;
+    place_matrix(t, &l->wq, &d->wq);
+    place_matrix(t, &l->wk, &d->wk);
+    place_matrix(t, &l->wv, &d->wv);
+    place_matrix(t, &l->wo, &d->wo);
+    place_matrix(t, &l->w_gate, &d->gate);
+    place_matrix(t, &l->w_up, &d->up);
+    place_matrix(t, &l->w_down, &d->down);
+    d->attn_norm = place_vector(t, &l->attn_norm, net->n_embd);
+    d->ffn_norm = place_vector(t, &l->ffn_norm, net->n_embd);
+    d->attn_post_norm = place_vector(t, &l->attn_post_norm, net->n_embd);
+    d->ffn_post_norm = place_vector(t, &l->ffn_post_norm, net->n_embd);
+    d->q_norm = place_vector(t, &l->q_norm, net->d_head);
+    d->k_norm = place_vector(t, &l->k_norm, net->d_head);
+    d->qkv_bias = place_vector(t, bias, n_q + 2 * n_kv);
+    d->bo = place_vector(t, &l->bo, net->n_embd);
+}
+
+size_t cuda_place_weights(backend *b, char *base, bool *is_bad) {
+    const network *net = b->net;
+    taker t = {.base = base};
+    for (int32_t i = 0; i < b->n_layers; i++) place_layer(&t, net, &net->layers[b->first_layer + i], &b->layers[i]);
+    for (int i = 0; i < NETWORK_MAX_ROPES; i++)
+        for (int j = 0; j < 2; j++)
+            if (net->ropes[i][j].inv_freq) b->inv_freq[i][j] = take(&t, (uint64_t)net->n_rot / 2, sizeof(double));
+    if (b->has_ends) {
+        b->out_norm = place_vector(&t, &net->out_norm, net->n_embd);
+        place_matrix(&t, &net->head, &b->head);
+    }
+    *is_bad = t.is_bad;
+    return t.at;
+}
+
+/* ---------------------------------------------------------------- moving */
+
+typedef struct mover {
+    cudaStream_t stream;
+    cuda_queue queue;
+    pool *pool;
+    char *pinned[N_SLOTS], *device[N_SLOTS];
+    size_t piece; /* bytes of a slot: at least one row */
+    cudaEvent_t free[N_SLOTS];
+    int slot;
+} mover;
+
+typedef struct copy {
+    char *to;
+    const char *from;
+    size_t n;
+} copy;
+
+static void copy_grains(void *ctx, int64_t begin, int64_t end, int thread) {
+    const copy *c = ctx;
+    const size_t from = (size_t)begin * COPY_GRAIN, to = (size_t)end * COPY_GRAIN < c->n ? (size_t)end * COPY_GRAIN : c->n;
+    (void)thread;
+    memcpy(c->to + from, c->from + from, to - from);
+}
+
+static galen_status move_matrix(mover *v, const tensor *from, const dev_matrix *to, galen_error *err) {
+    const int64_t most = (int64_t)(v->piece / from->row_bytes);
+    for (int64_t row = 0; row < from->n_out;) {
+        const int64_t n = from->n_out - row < most ? from->n_out - row : most;
+        const int s = v->slot;
+        copy c = {.to = v->pinned[s], .from = tensor_row(from, row), .n = (size_t)n * from->row_bytes};
+        int e = cudaEventSynchronize(v->free[s]);
+        if (e) return cuda_fail(err, e, from->name);
+        pool_run(v->pool, (int64_t)((c.n + COPY_GRAIN - 1) / COPY_GRAIN), 1, copy_grains, &c);
+        e = cudaMemcpyAsync(v->device[s], v->pinned[s], c.n, cudaMemcpyHostToDevice, v->stream);
+        if (!e) e = cuda_repack(&v->queue, to, v->device[s], (int64_t)from->row_bytes, row, (int32_t)n);
+        if (!e) e = cudaEventRecord(v->free[s], v->stream);
+        if (e) return cuda_fail(err, e, from->name);
+        v->slot = (s + 1) % N_SLOTS;
+        row += n;
+    }
+    return GALEN_OK;
+}
+
+/* A vector, or a table: small, so the pageable copy will do. */
+static galen_status move_bytes(mover *v, const char *name, const void *from, void *to, size_t n, galen_error *err) {
+    const int e = cudaMemcpyAsync(to, from, n, cudaMemcpyHostToDevice, v->stream);
+    return e ? cuda_fail(err, e, name) : GALEN_OK;
+}
+
+static galen_status move_vector(mover *v, const tensor *from, float *to, galen_error *err) {
+    return from->data ? move_bytes(v, from->name, from->data, to, (size_t)from->n_in * sizeof(float), err) : GALEN_OK;
+}
+
+static galen_status move_layer(mover *v, const network *net, const network_layer *l, const dev_layer *d, galen_error *err) {
+    const int64_t n_q = (int64_t)net->n_head * net->d_head, n_kv = (int64_t)net->n_head_kv * net->d_head;
+    const struct {
+        const tensor *from;
+        float *to;
+    } vectors[] = {{&l->attn_norm, d->attn_norm},
+                   {&l->ffn_norm, d->ffn_norm},
+                   {&l->attn_post_norm, d->attn_post_norm},
+                   {&l->ffn_post_norm, d->ffn_post_norm},
+                   {&l->q_norm, d->q_norm},
+                   {&l->k_norm, d->k_norm},
+                   {&l->bq, d->qkv_bias},
+                   {&l->bk, d->qkv_bias ? d->qkv_bias + n_q : NULL},
+                   {&l->bv, d->qkv_bias ? d->qkv_bias + n_q + n_kv : NULL},
+                   {&l->bo, d->bo}};
+    const struct {
+        const tensor *from;
+        const dev_matrix *to;
+    } matrices[] = {{&l->wq, &d->wq},       {&l->wk, &d->wk},   {&l->wv, &d->wv},      {&l->wo, &d->wo},
+                    {&l->w_gate, &d->gate}, {&l->w_up, &d->up}, {&l->w_down, &d->down}};
+    galen_status st = GALEN_OK;
+    for (size_t i = 0; !st && i < sizeof vectors / sizeof *vectors; i++) st = move_vector(v, vectors[i].from, vectors[i].to, err);
+    for (size_t i = 0; !st && i < sizeof matrices / sizeof *matrices; i++)
+        st = move_matrix(v, matrices[i].from, matrices[i].to, err);
+    return st;
+}
+
+static galen_status move_all(mover *v, backend *b, galen_error *err) {
+    const network *net = b->net;
+    galen_status st = GALEN_OK;
+    for (int32_t i = 0; !st && i < b->n_layers; i++)
+        st = move_layer(v, net, &net->layers[b->first_layer + i], &b->layers[i], err);
+    for (int i = 0; i < NETWORK_MAX_ROPES; i++)
+        for (int j = 0; !st && j < 2; j++)
+            if (b->inv_freq[i][j])
+                st = move_bytes(v, "rotation frequencies", net->ropes[i][j].inv_freq, b->inv_freq[i][j],
+                                (size_t)(net->n_rot / 2) * sizeof(double), err);
+    if (!st && b->has_ends) st = move_vector(v, &net->out_norm, b->out_norm, err);
+    if (!st && b->has_ends) st = move_matrix(v, &net->head, &b->head, err);
+    return st;
+}
+
+static size_t longest_row(const backend *b) {
+    size_t n = b->has_ends ? b->net->head.row_bytes : 1;
+    for (int32_t i = 0; i < b->n_layers; i++) {
+        const network_layer *l = &b->net->layers[b->first_layer + i];
+        const tensor *const all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
+        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+            if (all[j]->row_bytes > n) n = all[j]->row_bytes;
+    }
+    return n;
+}
+
+static void mover_close(mover *v) {
+    for (int i = 0; i < N_SLOTS; i++) {
+        if (v->pinned[i]) (void)cudaFreeHost(v->pinned[i]);
+        if (v->device[i]) (void)cudaFree(v->device[i]);
+        if (v->free[i]) (void)cudaEventDestroy(v->free[i]);
+    }
+    if (v->stream) (void)cudaStreamDestroy(v->stream);
+    pool_close(v->pool);
+}
+
+galen_status cuda_upload(backend *b, int n_threads, galen_error *err) {
+    mover v = {.piece = PIECE};
+    galen_status st = GALEN_OK;
+    if (longest_row(b) > v.piece) v.piece = longest_row(b);
+    int e = cudaStreamCreateWithFlags(&v.stream, cudaStreamNonBlocking);
+    for (int i = 0; !e && i < N_SLOTS; i++) {
+        e = cudaHostAlloc((void **)&v.pinned[i], v.piece, cudaHostAllocDefault);
+        if (!e) e = cudaMalloc((void **)&v.device[i], v.piece);
+        if (!e) e = cudaEventCreateWithFlags(&v.free[i], cudaEventDisableTiming);
+    }
+    if (!e) e = cudaMemsetAsync(b->memory, 0, b->memory_bytes, v.stream); /* paddings are zero */
+    if (e) {
+        st = cuda_fail(err, e, "buffers for loading weights");
+        goto fail;
+    }
+    v.queue = (cuda_queue){.stream = v.stream, .n_sm = b->n_sm};
+    st = pool_open(&v.pool, n_threads < 1 ? 1 : n_threads > 8 ? 8 : n_threads, err);
+    if (!st) st = move_all(&v, b, err);
+    e = cudaStreamSynchronize(v.stream);
+    if (!st && e) st = cuda_fail(err, e, "loading weights");
+fail:
+    mover_close(&v);
+    return st;
+}

@@ -1,0 +1,31 @@
+/* The GPU tests' own small runner: no package but libc and CUDA is there. */
+#ifndef GALEN_TESTS_GPU_H
+#define GALEN_TESTS_GPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/cuda/impl.h"
+
+/* Counts a check; prints it when it fails. Returns ok. */
+bool check_that(bool ok, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same for a bound, kept for the summary: the worst ratio of value to bound under each title. */
+bool check_bound(const char *title, double value, double bound, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* A number in (-1, 1), another one at every call. */
+double fresh(void);
+void fresh_seed(uint64_t seed);
+
+void *device_copy(const void *from, size_t n); /* device memory, filled from host; from NULL = poisoned with NaN bytes */
+void host_copy(void *to, const void *from, size_t n);
+void device_free(void *p);
+
+void test_kernels(void);
+void test_networks(void);
+void test_failures(void);
+void test_golden(const char *dir);
+
+extern int64_t malloc_countdown; /* > 0: that many more device or pinned allocations succeed, then one fails; 0 = never fail */
+
+#endif

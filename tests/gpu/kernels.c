@@ -1,0 +1,273 @@
+/* Planes and products of every weight type against the scalar reference. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gpu.h"
+#include "tensor/quants.h"
+
+enum { MAX_ROWS = 8 };
+
+/* A weight matrix: its blocks, what they mean, and its planes on the device. */
+typedef struct weights {
+    uint8_t *raw;
+    float *values;
+    dev_matrix m;
+    void *planes[4];
+} weights;
+
+static cuda_queue queue(void) {
+    struct cudaDeviceProp prop;
+    check_that(cudaGetDeviceProperties(&prop, 0) == cudaSuccess, "device");
+    return (cuda_queue){.n_sm = prop.multiProcessorCount, .has_pdl = prop.major >= 9};
+}
+
+static weights make_weights(cuda_queue *q, int type, int n_in, int n_out) {
+    const tensor_type_info *info = tensor_type_get((uint32_t)type);
+    const size_t row = tensor_row_bytes((tensor_type)type, n_in);
+    weights w = {.raw = malloc(row * (size_t)n_out), .values = malloc(sizeof(float) * (size_t)n_in * (size_t)n_out)};
+    for (size_t i = 0; i < (size_t)n_in * (size_t)n_out; i++) w.values[i] = (float)(fresh() * fresh() * 0.1 + 0.01);
+    for (int r = 0; r < n_out; r++) {
+        info->quantise(w.values + (size_t)r * (size_t)n_in, w.raw + (size_t)r * row, n_in);
+        info->dequantise(w.raw + (size_t)r * row, w.values + (size_t)r * (size_t)n_in, n_in);
+    }
+    cuda_matrix_shape(&w.m, type, n_in, n_out);
+    const uint32_t strides[4] = {w.m.q_row, w.m.h_row, w.m.s_row, w.m.d_row};
+    for (int i = 0; i < 4; i++) w.planes[i] = device_copy(NULL, (size_t)strides[i] * (size_t)n_out);
+    w.m.q = w.planes[0], w.m.h = w.planes[1], w.m.s = w.planes[2], w.m.d = w.planes[3];
+    void *raw = device_copy(w.raw, row * (size_t)n_out);
+    check_that(cuda_repack(q, &w.m, raw, (int64_t)row, 0, n_out) == 0, "%s: repack", info->name);
+    check_that(cudaDeviceSynchronize() == cudaSuccess, "%s: repack", info->name);
+    device_free(raw);
+    return w;
+}
+
+static void free_weights(weights *w) {
+    free(w->raw);
+    free(w->values);
+    for (int i = 0; i < 4; i++) device_free(w->planes[i]);
+}
+
+static double nmse(const float *a, const double *b, size_t n) {
+    double diff = 0, all = 0;
+    for (size_t i = 0; i < n; i++) diff += ((double)a[i] - b[i]) * ((double)a[i] - b[i]), all += b[i] * b[i];
+    return all > 0 ? diff / all : diff;
+}
+
+static void planes_mean_the_same(cuda_queue *q, int type, int n_in, int n_out) {
+    const char *name = tensor_type_get((uint32_t)type)->name;
+    weights w = make_weights(q, type, n_in, n_out);
+    const size_t n = (size_t)n_in * (size_t)n_out;
+    float *got = malloc(n * sizeof *got);
+    void *out = device_copy(NULL, n * sizeof(float));
+    check_that(cuda_dequantise(q, &w.m, 0, n_out, out, n_in, false) == 0, "%s: dequantise", name);
+    host_copy(got, out, n * sizeof *got);
+    size_t n_differ = 0;
+    for (size_t i = 0; i < n; i++) n_differ += memcmp(&got[i], &w.values[i], sizeof(float)) != 0;
+    check_that(n_differ == 0, "%s %dx%d: %zu weights differ from the reference", name, n_out, n_in, n_differ);
+    device_free(out);
+    free(got);
+    free_weights(&w);
+}
+
+/* ---------------------------------------------------------------- products */
+
+typedef struct product_case {
+    int n_in, n_out, n_rows;
+    product_mode mode;
+    bool is_fused; /* norm inside */
+    const char *why;
+} product_case;
+
+/* Activations in host and device memory; meant: what the device's form of them means. */
+typedef struct inputs {
+    float *x, *norm;
+    double *meant; /* [n_rows][n_in], the norm's factor included */
+    float *d_x, *d_norm;
+    dev_acts acts;
+} inputs;
+
+static int pad32(int n) {
+    return (n + 31) / 32 * 32;
+}
+
+static uint32_t half_at(int u, int h, int n_units) {
+    const int group = u / 32, left = n_units - 32 * group;
+    return (uint32_t)(1024 * group + 16 * (h * (left < 32 ? left : 32) + u % 32));
+}
+
+static void read_back(inputs *in, const product_case *c, bool is_float) {
+    const int stride = in->acts.stride;
+    int8_t *q = malloc((size_t)(stride * c->n_rows));
+    act_rec *rec = malloc(sizeof *rec * (size_t)(stride / UNIT * c->n_rows));
+    float *f = malloc(sizeof *f * (size_t)(stride * c->n_rows)), scale[MAX_ROWS];
+    if (is_float)
+        host_copy(f, in->acts.f, sizeof *f * (size_t)(stride * c->n_rows));
+    else {
+        host_copy(q, in->acts.q, (size_t)(stride * c->n_rows));
+        host_copy(rec, in->acts.rec, sizeof *rec * (size_t)(stride / UNIT * c->n_rows));
+    }
+    host_copy(scale, in->acts.scale, sizeof(float) * (size_t)c->n_rows);
+    for (int r = 0; r < c->n_rows; r++)
+        for (int i = 0; i < c->n_in; i++) {
+            const int u = i / UNIT;
+            const double v = is_float ? (double)f[r * stride + i]
+                                      : (double)rec[r * (stride / UNIT) + u].d *
+                                            q[r * stride + (int)half_at(u, i % 32 / 16, c->n_in / UNIT) + i % 16];
+            in->meant[r * c->n_in + i] = v * (double)scale[r];
+        }
+    free(q);
+    free(rec);
+    free(f);
+}
+
+static inputs make_inputs(cuda_queue *q, const product_case *c, bool is_float) {
+    const int stride = pad32(c->n_in);
+    const size_t n = (size_t)(c->n_rows * stride);
+    inputs in = {.x = calloc(n, sizeof(float)),
+                 .norm = calloc((size_t)stride, sizeof(float)),
+                 .meant = malloc(sizeof(double) * (size_t)(c->n_rows * c->n_in))};
+    for (int r = 0; r < c->n_rows; r++)
+        for (int i = 0; i < c->n_in; i++) in.x[r * stride + i] = (float)(3 * fresh() * fresh());
+    for (int i = 0; i < c->n_in; i++) in.norm[i] = (float)(1 + 0.2 * fresh());
+    in.d_x = device_copy(in.x, n * sizeof(float));
+    in.d_norm = device_copy(in.norm, (size_t)stride * sizeof(float));
+    in.acts = (dev_acts){.q = is_float ? NULL : device_copy(NULL, n),
+                         .rec = is_float ? NULL : device_copy(NULL, n / UNIT * sizeof(act_rec)),
+                         .f = is_float ? device_copy(NULL, n * sizeof(float)) : NULL,
+                         .scale = device_copy(NULL, MAX_ROWS * sizeof(float)),
+                         .stride = stride};
+    check_that(cuda_prepare(q, in.d_x, stride, NULL, c->is_fused ? in.d_norm : NULL, 1e-5f, c->n_in, c->n_rows, &in.acts) == 0,
+               "prepare");
+    read_back(&in, c, is_float);
+    return in;
+}
+
+static void free_inputs(inputs *in) {
+    free(in->x);
+    free(in->norm);
+    free(in->meant);
+    device_free(in->d_x);
+    device_free(in->d_norm);
+    device_free(in->acts.scale);
+    if (in->acts.q) device_free(in->acts.q), device_free(in->acts.rec);
+    if (in->acts.f) device_free(in->acts.f);
+}
+
+/* The exact input, and the form's distance from it. */
+static void check_form(const inputs *in, const product_case *c, bool is_float, const char *name) {
+    const int stride = in->acts.stride;
+    float *meant = malloc(sizeof *meant * (size_t)(c->n_rows * c->n_in));
+    double *exact = malloc(sizeof *exact * (size_t)(c->n_rows * c->n_in));
+    for (int r = 0; r < c->n_rows; r++) {
+        double sum = 0;
+        for (int i = 0; i < c->n_in; i++) sum += (double)in->x[r * stride + i] * (double)in->x[r * stride + i];
+        const double factor = c->is_fused ? 1 / sqrt(sum / c->n_in + 1e-5) : 1;
+        for (int i = 0; i < c->n_in; i++) {
+            exact[r * c->n_in + i] = (double)in->x[r * stride + i] * (c->is_fused ? factor * (double)in->norm[i] : 1);
+            meant[r * c->n_in + i] = (float)in->meant[r * c->n_in + i];
+        }
+    }
+    check_bound(is_float ? "activations, f32" : "activations, int8", nmse(meant, exact, (size_t)(c->n_rows * c->n_in)),
+                is_float ? 1e-12 : 1e-4, "%s %dx%d", name, c->n_rows, c->n_in);
+    free(meant);
+    free(exact);
+}
+
+static double silu(double g) {
+    return g / (1 + exp(-g));
+}
+
+static void one_product(cuda_queue *q, int type, const product_case *c) {
+    const char *name = tensor_type_get((uint32_t)type)->name;
+    const bool is_float = cuda_is_float(type), is_act = c->mode == PRODUCT_ACT;
+    const int n_mats = is_act ? 2 : 1, out_stride = pad32(c->n_out);
+    const size_t n = (size_t)(c->n_rows * out_stride);
+    weights w[2];
+    for (int i = 0; i < n_mats; i++) w[i] = make_weights(q, type, c->n_in, c->n_out);
+    inputs in = make_inputs(q, c, is_float);
+    check_form(&in, c, is_float, name);
+    float *old = malloc(n * sizeof *old), *bias = malloc(sizeof *bias * (size_t)out_stride), *got = malloc(n * sizeof *got);
+    double *want = malloc(sizeof *want * (size_t)(c->n_rows * c->n_out));
+    for (size_t i = 0; i < n; i++) old[i] = (float)fresh();
+    for (int i = 0; i < out_stride; i++) bias[i] = (float)(0.1 * fresh());
+    float *d_y = device_copy(c->mode == PRODUCT_ADD ? old : NULL, n * sizeof(float)),
+          *d_bias = device_copy(bias, sizeof *bias * (size_t)out_stride);
+    product_args a = {.n_jobs = n_mats,
+                      .n_rows = c->n_rows,
+                      .y = {d_y},
+                      .y_stride = out_stride,
+                      .bias = {is_act ? NULL : d_bias},
+                      .mode = c->mode,
+                      .in = in.acts,
+                      .eps = 1e-5f,
+                      .out = {.f = d_y, .stride = out_stride}};
+    for (int i = 0; i < n_mats; i++) a.w[i] = w[i].m;
+    if (c->is_fused && c->n_rows == 1) a.x = in.d_x, a.norm = in.d_norm, a.in = (dev_acts){0};
+    check_that(cuda_product(q, &a) == 0, "%s: product", name);
+    check_that(cudaDeviceSynchronize() == cudaSuccess, "%s: product %s", name, c->why);
+    host_copy(got, d_y, n * sizeof *got);
+    for (int r = 0; r < c->n_rows; r++)
+        for (int o = 0; o < c->n_out; o++) {
+            double s[2] = {0, 0};
+            for (int m = 0; m < n_mats; m++)
+                for (int i = 0; i < c->n_in; i++)
+                    s[m] += (double)w[m].values[(size_t)o * (size_t)c->n_in + (size_t)i] * in.meant[r * c->n_in + i];
+            double v = is_act ? silu(s[0]) * s[1] : s[0] + (double)bias[o];
+            if (c->mode == PRODUCT_ADD) v += (double)old[r * out_stride + o];
+            want[r * c->n_out + o] = v;
+            got[r * c->n_out + o] = got[r * out_stride + o]; /* closing up the rows: never ahead of what is read */
+        }
+    check_bound(is_float ? "product, float weights" : "product, int8, against its own inputs",
+                nmse(got, want, (size_t)(c->n_rows * c->n_out)), 1e-10, "%s %s", name, c->why);
+    for (int i = 0; i < n_mats; i++) free_weights(&w[i]);
+    free_inputs(&in);
+    device_free(d_y);
+    device_free(d_bias);
+    free(old);
+    free(bias);
+    free(got);
+    free(want);
+}
+
+static const product_case products[] = {
+    {256, 1, 1, PRODUCT_STORE, false, "smallest"},
+    {256, 7, 1, PRODUCT_ADD, true, "less than a tile, fused norm"},
+    {768, 33, 1, PRODUCT_STORE, true, "odd rows, 24 units"},
+    {1280, 70, 3, PRODUCT_STORE, true, "3 of 4 columns, 40 units: a short group"},
+    {512, 65, 2, PRODUCT_ADD, false, "2 columns"},
+    {4096, 100, 8, PRODUCT_STORE, true, "8 columns"},
+    {2048, 64, 1, PRODUCT_ACT, true, "gate and up, fused"},
+    {1024, 96, 5, PRODUCT_ACT, true, "gate and up, 5 of 8 columns"},
+    {4096, 4500, 1, PRODUCT_ADD, false, "more rows than one wave of warps"},
+};
+/* Sizes that only blocks of 32 and floats allow. */
+static const product_case small_products[] = {
+    {32, 3, 1, PRODUCT_STORE, false, "one unit"},
+    {96, 40, 1, PRODUCT_ACT, true, "three units, odd tile"},
+    {1056, 20, 4, PRODUCT_STORE, true, "33 units: a group of one"},
+};
+static const product_case float_products[] = {
+    {37, 5, 1, PRODUCT_STORE, true, "odd width"},
+    {52, 37, 3, PRODUCT_ACT, true, "odd width and height"},
+    {1, 1, 1, PRODUCT_ADD, false, "one weight"},
+};
+
+void test_kernels(void) {
+    cuda_queue q = queue();
+    for (int type = 0; type < TENSOR_TYPE_END; type++) {
+        if (!cuda_takes(type)) continue;
+        const bool is_float = cuda_is_float(type), is_small = tensor_type_get((uint32_t)type)->block_weights <= 32;
+        if (!is_float) {
+            planes_mean_the_same(&q, type, 256, 1);
+            planes_mean_the_same(&q, type, 1280, 37);
+            if (is_small) planes_mean_the_same(&q, type, 1056, 3);
+        }
+        for (size_t i = 0; i < sizeof products / sizeof *products; i++) one_product(&q, type, &products[i]);
+        if (is_small)
+            for (size_t i = 0; i < sizeof small_products / sizeof *small_products; i++) one_product(&q, type, &small_products[i]);
+        if (is_float)
+            for (size_t i = 0; i < sizeof float_products / sizeof *float_products; i++) one_product(&q, type, &float_products[i]);
+    }
+}
