@@ -5,7 +5,7 @@
 
 const backend_api *backend_find(const char *name) {
     const backend_api *const all[] = {backend_cpu(), backend_ref()};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (strcmp(all[i]->name, name) == 0) return all[i];
     return NULL;
 }

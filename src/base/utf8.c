@@ -82,8 +82,9 @@ bool utf8_is_valid(const char *s, size_t n) {
 }
 
 static size_t put_replacement(char *out) {
-    memcpy(out, "\xEF\xBF\xBD", 3);
-    return 3;
+    static const uint8_t u_fffd[3] = {0xEF, 0xBF, 0xBD};
+    memcpy(out, u_fffd, sizeof u_fffd);
+    return sizeof u_fffd;
 }
 
 /* Emit all that is decided of s[0..n); returns the bytes consumed, the rest is the start of a character. */
@@ -108,7 +109,7 @@ static size_t emit(const char *s, size_t n, char *out, size_t *n_out) {
 
 size_t utf8_push(utf8_stream *u, const char *s, size_t n, char *out) {
     size_t n_out = 0;
-    if (n == 0) return 0; /* what is held stays held */
+    if (n == 0) return 0;    /* what is held stays held */
     while (u->n_held && n) { /* at most three bytes complete what is held */
         char joint[8];
         const size_t take = n < 4 ? n : 4, total = u->n_held + take;

@@ -47,8 +47,8 @@ static galen_status check_weights(const backend *b, galen_error *err) {
         const tensor *const vectors[] = {&l->attn_norm,      &l->bq, &l->bk,       &l->bv,           &l->q_norm, &l->k_norm,
                                          &l->attn_post_norm, &l->bo, &l->ffn_norm, &l->ffn_post_norm};
         const tensor *const matrices[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
-        for (size_t j = 0; !st && j < sizeof vectors / sizeof *vectors; j++) st = check_weight(vectors[j], true, err);
-        for (size_t j = 0; !st && j < sizeof matrices / sizeof *matrices; j++) st = check_weight(matrices[j], false, err);
+        for (size_t j = 0; !st && j < sizeof vectors / sizeof vectors[0]; j++) st = check_weight(vectors[j], true, err);
+        for (size_t j = 0; !st && j < sizeof matrices / sizeof matrices[0]; j++) st = check_weight(matrices[j], false, err);
     }
     if (st || !b->has_ends) return st;
     st = check_weight(&net->embd, false, err);
