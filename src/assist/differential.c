@@ -1,4 +1,5 @@
 /* From symptoms to five ranked conditions. The prompt is the guide's "streamlined" one; the user's text is one line of it. */
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,6 +89,7 @@ static galen_status diagnose(galen_assistant *a, galen_differential *found, gale
     if (!st) st = name_literals(a, literals, &n_form, err);
     if (!st) st = edge_fits(a, prompt.n, n_form + DIAGNOSIS_TOKENS, "the symptoms make", err);
     if (st) goto done;
+    assert(prompt.ids); /* the lead's, at least */
     const int32_t past = (int32_t)prompt.n - 1, last = prompt.ids[past];
     st = edge_start(a, &prompt, err);
     if (!st) st = items_write(a, &name_rules, literals, items, err);

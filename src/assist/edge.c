@@ -1,4 +1,5 @@
 /* The session's edge: what it holds, and what has still to be evaluated before a token can be sampled. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,10 +40,8 @@ galen_status edge_start(galen_assistant *a, galen_tokens *t, galen_error *err) {
 
 galen_status edge_literal(galen_assistant *a, const char *text, galen_tokens *out, galen_error *err) {
     char marked[64], first[8];
-    marked[0] = 'x';
-    const size_t n = strlen(text); /* ours: at most 40 bytes */
-    memcpy(marked + 1, text, n);
-    galen_status st = galen_tokenize(a->m, marked, n + 1, false, false, out, err);
+    (void)snprintf(marked, sizeof marked, "x%s", text); /* the text is ours and short */
+    galen_status st = galen_tokenize(a->m, marked, strlen(marked), false, false, out, err);
     if (st) return st;
     const int32_t k = out->n > 1 ? galen_token_bytes(a->m, out->ids[0], false, first, sizeof first) : 0;
     const bool is_marker = (k == 1 && first[0] == 'x') || (k == 2 && first[0] == ' ' && first[1] == 'x');
@@ -52,7 +51,7 @@ galen_status edge_literal(galen_assistant *a, const char *text, galen_tokens *ou
         return GALEN_OK;
     }
     galen_tokens_free(out); /* the marker grew together with the text: do without it */
-    return galen_tokenize(a->m, text, n, false, false, out, err);
+    return galen_tokenize(a->m, text, strlen(text), false, false, out, err);
 }
 
 galen_status edge_fits(const galen_assistant *a, size_t n_prompt, size_t n_answer, const char *what, galen_error *err) {

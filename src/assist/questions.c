@@ -20,8 +20,11 @@ static const item_rules question_rules = {.part = GALEN_PART_QUESTION,
 static galen_status conversation(galen_assistant *a, galen_tokens *out, galen_error *err) {
     galen_tokens lead = {0};
     char *asked = prompt_symptoms(a->symptoms), *answer = prompt_answer(&a->found), *more = prompt_questions(&a->found);
-    galen_status st = asked && answer && more ? GALEN_OK : assist_fail(err, GALEN_E_NOMEM, "prompt");
-    if (st) goto done;
+    galen_status st = GALEN_OK;
+    if (!asked || !answer || !more) {
+        st = assist_fail(err, GALEN_E_NOMEM, "prompt");
+        goto done;
+    }
     const galen_message messages[] = {{.role = "user", .content = asked, .content_len = strlen(asked)},
                                       {.role = "assistant", .content = answer, .content_len = strlen(answer)},
                                       {.role = "user", .content = more, .content_len = strlen(more)}};
@@ -69,7 +72,8 @@ galen_status galen_assistant_questions(galen_assistant *a, galen_questions *out,
     galen_status st = assist_check_cancel(a, err);
     if (st) return st;
     item *items = calloc(ITEMS_MAX, sizeof *items);
-    st = items ? ask(a, items, err) : assist_fail(err, GALEN_E_NOMEM, "five items");
+    if (!items) return assist_fail(err, GALEN_E_NOMEM, "five items");
+    st = ask(a, items, err);
     for (int i = 0; i < ITEMS_MAX && !st; i++) {
         memcpy(out->questions[i].text, items[i].text, items[i].n_text + 1); /* below GALEN_QUESTION_BYTES: text_line */
         out->questions[i].is_cut = items[i].is_cut;

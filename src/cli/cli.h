@@ -111,6 +111,8 @@ void signals_init(void);
 int signals_stop(void);      /* the signal that asked for an end (SIGINT, SIGTERM), or 0 */
 void signals_clear(void);    /* forget a SIGINT: chat goes on to the next question         */
 cli_exit signals_exit(void); /* SIGINT or SIGTERM as an exit code                           */
+/** Wait until fd can be read; false when a signal asked for the end. No signal slips in between the look and the wait. */
+bool signals_wait_readable(int fd);
 /** Called from the handler, with user, at the first SIGINT or SIGTERM; fn must be async-signal-safe. NULL: none. */
 void signals_on_stop(void (*fn)(void *user), void *user);
 /** The file that is named when its map raises SIGBUS; NULL: none. */

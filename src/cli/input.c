@@ -35,9 +35,9 @@ static cli_exit read_all(cli *c, int fd, const char *name, text_buf *out) {
             term_error(c, "%s: out of memory at %zu bytes", name, out->n);
             return CLI_MEMORY;
         }
+        if (!signals_wait_readable(fd)) return signals_exit();
         const ssize_t k = read(fd, out->bytes + out->n, cap - out->n - 1);
-        if (k < 0 && errno == EINTR && !signals_stop()) continue;
-        if (signals_stop()) return signals_exit();
+        if (k < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (k < 0) {
             term_error(c, "%s: %s", name, strerror(errno));
             return CLI_FAILED;
@@ -61,9 +61,10 @@ cli_exit input_read(cli *c, const char *path, text_buf *out) {
     term_safe(is_stdin ? "standard input" : path, name, sizeof name);
     if (!is_stdin) {
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        const int why = errno;
         if (fd < 0) {
-            term_error(c, "%s: %s", name, strerror(errno));
-            return errno == ENOENT || errno == ENOTDIR ? CLI_USAGE : CLI_FAILED;
+            term_error(c, "%s: %s", name, strerror(why));
+            return why == ENOENT || why == ENOTDIR ? CLI_USAGE : CLI_FAILED;
         }
     }
     const cli_exit st = read_all(c, fd, name, out);

@@ -1,20 +1,24 @@
-/* One interface, two ways: libedit's where there is a person and GALEN_HAVE_LIBEDIT, getline's elsewhere. */
+/* One interface, two ways: libedit's where there is a person and GALEN_HAVE_LIBEDIT, plain lines elsewhere. */
 #include "cli/line.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #ifdef GALEN_HAVE_LIBEDIT
 #include <histedit.h>
 #endif
 
+#define READ_BYTES 4096
+#define LINE_MAX_  ((size_t)1 << 30)
+
 struct line_reader {
     const char *prompt;
     bool is_tty;
-    char *line; /* getline's */
-    size_t cap;
+    char *bytes; /* read and not yet given out: from..n */
+    size_t from, n, cap;
 #ifdef GALEN_HAVE_LIBEDIT
     EditLine *el;
     History *history;
@@ -30,6 +34,23 @@ static char *prompt_of(EditLine *el) {
     return text;
 }
 
+/* libedit's own reader would miss a Ctrl-C that comes just before it blocks. 1: a character; 0: the end; -1: a signal. */
+static int read_wide(EditLine *el, wchar_t *out) {
+    mbstate_t state = {0};
+    char b;
+    (void)el;
+    for (;;) {
+        if (!signals_wait_readable(STDIN_FILENO)) return -1;
+        const ssize_t k = read(STDIN_FILENO, &b, 1);
+        if (k < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (k <= 0) return (int)k;
+        const size_t got = mbrtowc(out, &b, 1, &state);
+        if (got == (size_t)-2) continue;
+        if (got == (size_t)-1) *out = L'?';
+        return 1;
+    }
+}
+
 static void open_editor(line_reader *r) {
     HistEvent ev;
     r->history = history_init();
@@ -40,6 +61,7 @@ static void open_editor(line_reader *r) {
     (void)el_set(r->el, EL_PROMPT, prompt_of);
     (void)el_set(r->el, EL_EDITOR, "emacs");
     (void)el_set(r->el, EL_HIST, history, r->history);
+    (void)el_set(r->el, EL_GETCFN, read_wide);
 }
 
 static line_result edit_line(line_reader *r, const char **text, size_t *n) {
@@ -76,8 +98,51 @@ void line_close(line_reader *r) {
     if (r->el) el_end(r->el);
     if (r->history) history_end(r->history);
 #endif
-    free(r->line);
+    free(r->bytes);
     free(r);
+}
+
+/* More bytes behind those held: > 0, 0 at the end, -1 with errno (EINTR: a signal). */
+static ssize_t read_more(line_reader *r) {
+    memmove(r->bytes, r->bytes + r->from, r->n - r->from);
+    r->n -= r->from;
+    r->from = 0;
+    if (r->cap - r->n < READ_BYTES) {
+        char *p = r->cap < LINE_MAX_ ? realloc(r->bytes, r->cap * 2 + READ_BYTES) : NULL;
+        if (!p) {
+            errno = ENOMEM;
+            return -1;
+        }
+        r->bytes = p;
+        r->cap = r->cap * 2 + READ_BYTES;
+    }
+    for (;;) {
+        if (!signals_wait_readable(STDIN_FILENO)) {
+            errno = EINTR;
+            return -1;
+        }
+        const ssize_t k = read(STDIN_FILENO, r->bytes + r->n, r->cap - r->n);
+        if (k > 0) r->n += (size_t)k;
+        if (k >= 0 || (errno != EINTR && errno != EAGAIN)) return k;
+    }
+}
+
+static line_result plain_line(line_reader *r, const char **text, size_t *n) {
+    size_t looked = 0;
+    for (;;) {
+        const char *end = r->n > r->from + looked ? memchr(r->bytes + r->from + looked, '\n', r->n - r->from - looked) : NULL;
+        looked = r->n - r->from;
+        ssize_t k = 1;
+        if (!end) k = read_more(r);
+        if (k < 0) return signals_stop() ? LINE_SIGNAL : LINE_FAILED;
+        if (k == 0 && r->n == r->from) return LINE_END;
+        if (!end && k > 0) continue;
+        *text = r->bytes + r->from;
+        *n = end ? (size_t)(end - *text) : r->n - r->from;
+        r->from += *n + (end != NULL);
+        if (*n && (*text)[*n - 1] == '\r') (*n)--;
+        return LINE_TEXT;
+    }
 }
 
 line_result line_next(line_reader *r, const char **text, size_t *n) {
@@ -88,15 +153,5 @@ line_result line_next(line_reader *r, const char **text, size_t *n) {
         (void)fputs(r->prompt, stdout);
         (void)fflush(stdout);
     }
-    errno = 0;
-    const ssize_t k = getline(&r->line, &r->cap, stdin);
-    if (signals_stop()) {
-        clearerr(stdin);
-        return LINE_SIGNAL;
-    }
-    if (k < 0) return errno && ferror(stdin) ? LINE_FAILED : LINE_END;
-    *text = r->line;
-    *n = (size_t)k - (r->line[k - 1] == '\n');
-    if (*n && r->line[*n - 1] == '\r') (*n)--;
-    return LINE_TEXT;
+    return plain_line(r, text, n);
 }

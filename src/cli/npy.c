@@ -11,15 +11,14 @@
 #include <string.h>
 
 void npy_header(char out[NPY_HEADER_BYTES], uint64_t n_rows, uint64_t n_columns) {
+    static const char magic[8] = {'\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0};
     const size_t length = NPY_HEADER_BYTES - 10;
-    char dict[NPY_HEADER_BYTES];
-    /* at most 53 + 2 * 20 characters: it fits whatever the counts */
-    const int n = snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %llu), }",
-                           (unsigned long long)n_rows, (unsigned long long)n_columns);
-    memcpy(out, "\x93NUMPY\x01\x00", 8);
+    memcpy(out, magic, sizeof magic);
     out[8] = (char)(length & 0xFF);
     out[9] = (char)(length >> 8);
-    memset(out + 10, ' ', length);
-    memcpy(out + 10, dict, (size_t)n);
+    /* at most 60 + 2 * 20 characters: it fits whatever the counts */
+    const int n = snprintf(out + 10, length, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %llu), }",
+                           (unsigned long long)n_rows, (unsigned long long)n_columns);
+    memset(out + 10 + n, ' ', length - (size_t)n);
     out[NPY_HEADER_BYTES - 1] = '\n';
 }

@@ -24,11 +24,15 @@ void term_init(cli_term *t, bool no_color, bool quiet) {
 }
 
 static void say(cli *c, const char *fmt, va_list ap) {
+    char text[1024] = "galen: ";
+    const size_t n = strlen(text);
     term_progress_end(c);
     (void)fflush(stdout); /* in order, when both are one terminal */
-    (void)fputs("galen: ", stderr);
-    (void)vfprintf(stderr, fmt, ap);
-    (void)fputc('\n', stderr);
+    (void)vsnprintf(text + n, sizeof text - n, fmt, ap);
+    if (isatty(STDERR_FILENO))
+        term_wrap(stderr, text, c->term.n_columns);
+    else
+        (void)fprintf(stderr, "%s\n", text);
 }
 
 void term_error(cli *c, const char *fmt, ...) {

@@ -46,6 +46,7 @@ static cli_exit add_message(chat *k, const char *role, const char *text, size_t 
 
 /* Drop n messages after the system message. */
 static void drop(chat *k, size_t first, size_t n) {
+    if (n == 0) return;
     for (size_t i = first; i < first + n; i++) free((void *)(uintptr_t)k->messages[i].content);
     memmove(k->messages + first, k->messages + first + n, (k->n - first - n) * sizeof *k->messages);
     k->n -= n;
@@ -114,7 +115,10 @@ static cli_exit show_answer(chat *k, const answer *a, const galen_result *r) {
     if (k->c->args.json) return json_end(k->c, json_answer(k->c, k, &a->out, r), true);
     if (a->out.n == 0 || a->out.text[a->out.n - 1] != '\n') (void)putchar('\n');
     const bool is_cut = r->finish == GALEN_FINISH_LENGTH && r->n_generated != k->o.max_tokens;
-    if (is_cut) term_error(k->c, "the context of %d tokens is full: the answer is cut", galen_session_n_ctx(k->s));
+    if (is_cut)
+        term_error(k->c, "the context of %d tokens is full: the answer is cut", galen_session_n_ctx(k->s));
+    else if (r->finish == GALEN_FINISH_LENGTH)
+        term_note(k->c, "the answer is cut at %d tokens; -n sets more", k->o.max_tokens);
     engine_note_speed(k->c, r);
     return CLI_DONE;
 }
@@ -184,6 +188,7 @@ static cli_exit converse(chat *k) {
             continue;
         }
         if (got == LINE_FAILED) term_error(k->c, "standard input cannot be read");
+        if (got != LINE_TEXT && is_person) (void)putchar('\n'); /* below the prompt */
         if (got != LINE_TEXT) return got == LINE_FAILED ? CLI_FAILED : CLI_DONE;
         if (command(k, text, n, &is_quit)) continue;
         st = turn(k, text, n);

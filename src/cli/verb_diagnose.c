@@ -1,4 +1,5 @@
 /* galen diagnose: symptoms in, five ranked conditions and five questions out. */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@ typedef struct view {
     char considered[GALEN_N_CONDITIONS * (GALEN_NAME_BYTES + 2) + 16]; /* the progress line */
     size_t n_considered;
     bool is_line_open; /* a question is being written */
+    int column;        /* where, on a terminal        */
 } view;
 
 /* A condition as it is written: one line that is rewritten, since the list can be ranked only at its end. */
@@ -23,11 +25,30 @@ static void on_name(view *v, const galen_assist_event *e) {
     term_progress_text(v->c, v->considered);
 }
 
+/* Whole words, on a terminal wrapped below the question's first one. A piece begins at a word or at the blank before it. */
+static void put_words(view *v, const char *text, size_t n) {
+    const int n_columns = v->c->term.is_out_tty ? v->c->term.n_columns : INT_MAX;
+    for (size_t i = 0; i < n;) {
+        size_t end = i + (text[i] == ' ');
+        int width = text[i] == ' ';
+        for (; end < n && text[end] != ' '; end++) width += ((unsigned char)text[end] & 0xC0) != 0x80;
+        if (v->column > 3 && v->column + width > n_columns) {
+            (void)fputs("\n   ", stdout);
+            i += text[i] == ' ';
+            v->column = 3;
+            continue;
+        }
+        term_write(v->c, text + i, end - i);
+        v->column += width;
+        i = end;
+    }
+}
+
 static void on_question(view *v, const galen_assist_event *e) {
     term_progress_end(v->c);
-    if (!v->is_line_open) (void)printf("%d. ", e->index + 1);
+    if (!v->is_line_open) v->column = printf("%d. ", e->index + 1);
     v->is_line_open = !e->is_end;
-    (void)fwrite(e->text, 1, e->text_len, stdout);
+    put_words(v, e->text, e->text_len);
     if (e->is_end) (void)putchar('\n');
     (void)fflush(stdout);
 }
@@ -55,8 +76,8 @@ static void print_conditions(const cli *c, const galen_differential *d) {
         term_wrap(stdout, galen_assist_intended_use(), c->term.n_columns);
     else
         (void)printf("%s\n", galen_assist_intended_use());
-    (void)printf("\n%sPossible conditions%s (confidence: %s)\n", term_sgr(c, "\033[1m"), term_sgr(c, "\033[0m"),
-                 galen_assist_confidence_meaning());
+    (void)printf("\n%sPossible conditions%s%s(confidence: %s)\n", term_sgr(c, "\033[1m"), term_sgr(c, "\033[0m"),
+                 c->term.is_out_tty && c->term.n_columns < 66 ? "\n" : " ", galen_assist_confidence_meaning());
     for (int i = 0; i < GALEN_N_CONDITIONS; i++) {
         (void)printf("\n- diagnosis: %s%s%s\n", term_sgr(c, "\033[1m"), d->conditions[i].name, term_sgr(c, "\033[0m"));
         (void)printf("- confidence: %.2f\n", d->conditions[i].confidence);

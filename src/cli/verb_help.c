@@ -50,7 +50,7 @@ static void print_right(const char *text, int indent, int n_columns) {
 }
 
 static void print_row(const char *left, const char *text, int indent, int n_columns) {
-    if (n_columns < 60) indent = 6; /* a narrow terminal: the text goes below */
+    if (n_columns < 60 && indent > 8) indent = 6; /* a narrow terminal: the text goes below */
     if ((int)strlen(left) + 2 > indent)
         (void)printf("%s\n%*s", left, indent, "");
     else
@@ -59,7 +59,7 @@ static void print_row(const char *left, const char *text, int indent, int n_colu
 }
 
 static int page_columns(const cli *c) {
-    return c->term.is_out_tty && c->term.n_columns < 100 ? c->term.n_columns : 100;
+    return !c->term.is_out_tty ? 80 : c->term.n_columns < 100 ? c->term.n_columns : 100;
 }
 
 static void help_all(const cli *c) {

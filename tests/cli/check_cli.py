@@ -375,7 +375,7 @@ def test_chat():
 
 
 def on_terminal(args, keys=(), columns=80, e=None, timeout=60):
-    """(exit code, everything the terminal showed). keys: (text to wait for, bytes to type)."""
+    """(exit code, everything the terminal showed). keys: (text to wait for, bytes to type, seconds between)."""
     import fcntl
     import termios
     pid, fd = pty.fork()
@@ -392,9 +392,12 @@ def on_terminal(args, keys=(), columns=80, e=None, timeout=60):
             if not got:
                 break
             shown += got
-        if keys and keys[0][0] in shown[seen:]:
-            seen = len(shown)
-            os.write(fd, keys.pop(0)[1])
+        at = shown.find(keys[0][0], seen) if keys else -1
+        if at >= 0:
+            wait, typed, *delay = keys.pop(0)
+            seen = at + len(wait)
+            time.sleep(*delay or [0])
+            os.write(fd, typed)
     else:
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
@@ -419,12 +422,12 @@ def test_terminal():
     rc, shown = on_terminal(["diagnose"])
     check(rc == 2 and b"no description of symptoms" in shown, "nor does diagnose")
     chat = ["chat", MODEL, "--chat-format", "plain", "-n", "4"]
-    rc, shown = on_terminal(chat, [(b"> ", b"hello\r"), (b"tokens/s", b"\x04")])
+    rc, shown = on_terminal(chat, [(b"> ", b"hello\r"), (b"tokens/s", b""), (b"> ", b"\x04")])
     check(rc == 0 and shown.count(b"tokens/s)") >= 2, f"chat: an answer, then Ctrl-D: {rc} {shown[-200:]!r}")
-    rc, shown = on_terminal(chat, [(b"> ", b"\x03"), (b"ends the chat", b"/quit\r")])
+    rc, shown = on_terminal(chat, [(b"> ", b"\x03"), (b"ends the chat", b""), (b"> ", b"/quit\r")])
     check(rc == 0, f"chat: Ctrl-C at the prompt, then /quit: {rc} {shown[-200:]!r}")
     slow = ["chat", MODEL, "--chat-format", "plain", "-n", "1500", "--device", "ref", "--temp", "2", "--top-k", "0"]
-    rc, shown = on_terminal(slow, [(b"> ", b"hello\r"), (b"hello\r\n", b"")] + [(b"", b"\x03"), (b"tokens/s", b"/quit\r")])
+    rc, shown = on_terminal(slow, [(b"> ", b"hello\r"), (b"hello\r\n", b"\x03", 0.5), (b"tokens/s", b""), (b"> ", b"/quit\r")])
     check(rc == 0, f"chat: Ctrl-C stops an answer, the chat goes on: {rc} {shown[-200:]!r}")
 
 
