@@ -35,13 +35,14 @@ struct chat_format {
     const char *open; /* before the assistant's next words */
     system_rule system;
     trim_rule trim;
+    bool begins_with_bos;       /* the template writes it, whatever the metadata asks for: never two, though */
     bool is_alternating;        /* user, assistant, user, ...: the template refuses other orders   */
     bool is_variant;            /* of the row above: detected, but not a choice of its own          */
     const char *default_system; /* when the conversation has none                                   */
     const char *source;
 };
 
-#define MISTRAL_COMMON .system = SYSTEM_FIRST_USER, .is_alternating = true, .open = ""
+#define MISTRAL_COMMON .begins_with_bos = true, .system = SYSTEM_FIRST_USER, .is_alternating = true, .open = ""
 
 static const chat_format formats[] = {
     {.name = "llama-3",
@@ -51,6 +52,7 @@ static const chat_format formats[] = {
               {"<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"}},
      .open = "<|start_header_id|>assistant<|end_header_id|>\n\n",
      .trim = TRIM_CONTENT,
+     .begins_with_bos = true,
      .source = "meta-llama/Meta-Llama-3-8B-Instruct tokenizer_config.json"},
     {.name = "llama-2",
      .has = {"[INST]", "<<SYS>>"},
@@ -88,6 +90,7 @@ static const chat_format formats[] = {
      .role = {{"", "\n\n"}, {"[INST] ", "[/INST]"}, {" ", EOS}},
      .open = "",
      .system = SYSTEM_LAST_USER,
+     .begins_with_bos = true,
      .is_alternating = true,
      .is_variant = true,
      .source = "mistralai/Mistral-7B-Instruct-v0.3 tokenizer_config.json"},
@@ -97,6 +100,7 @@ static const chat_format formats[] = {
      .open = "<start_of_turn>model\n",
      .system = SYSTEM_FIRST_USER,
      .trim = TRIM_TURNS,
+     .begins_with_bos = true,
      .is_alternating = true,
      .source = "google/gemma-3-270m-it chat_template.jinja"},
     {.name = "phi-3",
@@ -250,6 +254,7 @@ static galen_status put_messages(writer *w, const galen_message *messages, size_
     const chat_format *f = w->f;
     const char *choices = "system, user, assistant";
     role r;
+    if (f->begins_with_bos) put_template(w, BOS);
     if (f->default_system && (!parse_role(messages[0].role, &r) || r != ROLE_SYSTEM)) {
         put_template(w, f->default_system);
         put_template(w, f->role[ROLE_SYSTEM].after);

@@ -13,7 +13,10 @@
 #include "vocab_maker.h"
 
 enum { SMALL = 1 << 18, LARGE = 1 << 20, STACK_BYTES = 256 * 1024, N_TRIES = 4 };
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 static const double limit_s = 30;
 #else
 static const double limit_s = 3;
