@@ -220,7 +220,7 @@ static void test_exact(void **state) {
                 power += exact * exact;
             }
         }
-        const double bound = info->block_weights == 1 ? 1e-12 : 1e-4;
+        const double bound = info->block_weights == 1 ? 1e-12 : 2e-8; /* measured: 1.5e-9 to 2e-9 */
         print_message("%-7s NMSE %.2e\n", info->name, error / power);
         if (!(error / power <= bound))
             fail_msg("%s: NMSE %g > %g, seed %llu", info->name, error / power, bound, (unsigned long long)seed);

@@ -68,9 +68,10 @@ MM_INLINE int mm_run(const mm_traits t) {
     return t.is_signed ? 1 : t.max <= 15 ? 8 : t.max <= 31 ? 4 : 2;
 }
 
-MM_INLINE void mm_block_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_act *a, int half,
-                            const int n_rows) {
-    const int run = mm_run(t), first = half == MM_HI ? 4 : 0, n = half == MM_ALL ? 8 : 4;
+/* Weights [4 * first, 4 * (first + n)) of the block against one plane of the activations, plane bytes into their records. */
+MM_INLINE void mm_plane_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_act *a, size_t plane,
+                            int first, int n, const int n_rows) {
+    const int run = mm_run(t);
     const __m256i ones = _mm256_set1_epi16(1);
     mm_vi pairs[MM_GROUP][MM_COLS];
 #pragma GCC unroll 8
@@ -80,23 +81,33 @@ MM_INLINE void mm_block_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], con
 #pragma GCC unroll 4
         for (int r = 0; r < n_rows; r++) {
             int32_t four;
-            memcpy(&four, a[r].q + 4 * (first + i), sizeof four);
+            memcpy(&four, (const char *)&a[r] + plane + 4 * (first + i), sizeof four);
             const mm_vi q = _mm256_set1_epi32(four), p[2] = {mm_pairs(t, w0, q), mm_pairs(t, w1, q)};
 #pragma GCC unroll 2
             for (int c = 0; c < 2; c++) {
                 pairs[r][c] = i % run == 0 ? p[c] : _mm256_add_epi16(pairs[r][c], p[c]);
                 if (i % run != run - 1 && i != n - 1) continue;
-                const mm_vi sum = _mm256_madd_epi16(pairs[r][c], ones);
-                dot[r][c] = i < run ? sum : _mm256_add_epi32(dot[r][c], sum);
+                dot[r][c] = _mm256_add_epi32(dot[r][c], _mm256_madd_epi16(pairs[r][c], ones));
             }
         }
     }
-    if (!t.zero) return;
+}
+
+MM_INLINE void mm_block_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_act *a, int half,
+                            const int n_rows) {
+    const int first = half == MM_HI ? 4 : 0, n = half == MM_ALL ? 8 : 4;
+#pragma GCC unroll 4
+    for (int r = 0; r < n_rows; r++) dot[r][0] = dot[r][1] = _mm256_setzero_si256();
+    mm_plane_dot(t, dot, w, a, offsetof(mm_act, coarse), first, n, n_rows);
 #pragma GCC unroll 4
     for (int r = 0; r < n_rows; r++) {
-        const mm_vi zero = _mm256_srai_epi32(_mm256_set1_epi32(a[r].zero[half]), 7 - __builtin_ctz((unsigned)t.zero));
-        for (int c = 0; c < 2; c++) dot[r][c] = _mm256_add_epi32(dot[r][c], zero);
+        const mm_vi zero = _mm256_set1_epi32(a[r].zero[half] * t.zero);
+        for (int c = 0; c < 2; c++) {
+            dot[r][c] = _mm256_slli_epi32(dot[r][c], MM_FINE_BITS);
+            if (t.zero) dot[r][c] = _mm256_add_epi32(dot[r][c], zero);
+        }
     }
+    mm_plane_dot(t, dot, w, a, offsetof(mm_act, fine), first, n, n_rows);
 }
 
 typedef struct mm_v16 {

@@ -29,7 +29,7 @@ typedef void (*mm_scales_fn)(const uint8_t *const p[8], f32x8 *dw, f32x8 *mw);
 /* y += one scale block: sum of u * q, and the minimum's share. half: MM_LO, MM_HI or MM_ALL of the activations. */
 MM_INLINE f32x8 mm_add_block(const mm_traits t, f32x8 y, i32x8 sum, const mm_act *a, int half, f32x8 dw, f32x8 mw) {
     const int zero = mm_stream_zero(t); /* 0, or what mm_dot32's bytes are above the weights */
-    if (zero) sum += a->zero[half] >> (7 - __builtin_ctz((unsigned)zero));
+    if (zero) sum += a->zero[half] * zero;
     y = mm_fma8(__builtin_convertvector(sum, f32x8), dw * a->d, y);
     return t.has_min ? mm_fma8(-mw, (f32x8){} + a->fsum[half], y) : y;
 }
@@ -37,10 +37,13 @@ MM_INLINE f32x8 mm_add_block(const mm_traits t, f32x8 y, i32x8 sum, const mm_act
 /* 32 weights of each of eight rows. */
 MM_INLINE f32x8 mm_stream_block(const mm_traits t, mm_get_fn get, const uint8_t *const p[8], int b, const mm_act *a,
                                 const f32x8 *dw, const f32x8 *mw, f32x8 y) {
-    const u8x32 q = mm_load32(a->q);
+    const u8x32 coarse = mm_load32(a->coarse), fine = mm_load32(a->fine);
     i32x8 part[8], lo, hi;
 #pragma GCC unroll 8
-    for (int r = 0; r < 8; r++) part[r] = mm_dot32(t, get(p[r], b), q);
+    for (int r = 0; r < 8; r++) {
+        const u8x32 w = get(p[r], b);
+        part[r] = (mm_dot32(t, w, coarse) << MM_FINE_BITS) + mm_dot32(t, w, fine);
+    }
     mm_fold(part, &lo, &hi);
     if (t.scales == 1) return mm_add_block(t, y, lo + hi, a, MM_ALL, dw[b], mw[b]);
     y = mm_add_block(t, y, lo, a, MM_LO, dw[2 * b], mw[2 * b]);
@@ -180,10 +183,16 @@ MM_INLINE int32_t mm_largest(i32x8 v) {
     return v[0];
 }
 
+MM_INLINE int32_t mm_sum8(i32x8 v) {
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+    return v[0] + v[1];
+}
+
 static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t stride) {
     for (int64_t b = 0; b < n_blocks; b++, x += 32, out += stride) {
         f32x8 v[4];
-        i32x8 q[4], max = {0};
+        i32x8 q[4], high[4], low[4], max = {0};
         memcpy(v, x, sizeof v);
 #pragma GCC unroll 8
         for (int i = 0; i < 4; i++) /* as integers magnitudes order as floats do, with infinity and NaN on top */
@@ -191,21 +200,25 @@ static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t s
         const int32_t top = mm_largest(max);
         float d;
         memcpy(&d, &top, sizeof d);
-        d = top >= 0x7f800000 ? __builtin_nanf("") : d / 127.0f;
+        d = top >= 0x7f800000 ? __builtin_nanf("") : d / (float)MM_Q_MAX;
         const bool is_zero = !(d > 0);
 #pragma GCC unroll 8
-        for (int i = 0; i < 4; i++) q[i] = is_zero ? (i32x8){0} : mm_round8(v[i] / d);
-        const u8x32 bytes = mm_narrow(q);
-        const i32x8 part = mm_dot32((mm_traits){.max = 1}, (u8x32){} + 1, bytes);
-        const i32x8 pairs = part + __builtin_shufflevector(part, part, 1, 0, 3, 2, 5, 4, 7, 6);
-        const int32_t lo = pairs[0] + pairs[2], hi = pairs[4] + pairs[6];
-        memcpy(out->q, &bytes, sizeof bytes);
+        for (int i = 0; i < 4; i++) {
+            q[i] = is_zero ? (i32x8){0} : -mm_max8(-mm_max8(mm_round8(v[i] / d), (i32x8){} - MM_Q_MAX), (i32x8){} - MM_Q_MAX);
+            high[i] = (q[i] + (1 << (MM_FINE_BITS - 1))) >> MM_FINE_BITS;
+            low[i] = q[i] - (high[i] << MM_FINE_BITS);
+        }
+        const u8x32 coarse = mm_narrow(high), fine = mm_narrow(low);
+        const i32x8 first = q[0] + q[1], second = q[2] + q[3];
+        const int32_t lo = mm_sum8(first), hi = mm_sum8(second);
+        memcpy(out->coarse, &coarse, sizeof coarse);
+        memcpy(out->fine, &fine, sizeof fine);
         out->d = d;
         const int32_t sum[3] = {lo, hi, lo + hi};
 #pragma GCC unroll 8
         for (int i = 0; i < 3; i++) {
             out->fsum[i] = d * (float)sum[i];
-            out->zero[i] = -128 * sum[i];
+            out->zero[i] = -sum[i];
         }
         out->unused = 0;
     }

@@ -25,11 +25,13 @@ static void quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t stri
             max = fabsf(x[i]) > max ? fabsf(x[i]) : max;
         }
         memset(out, 0, sizeof *out);
-        out->d = is_finite ? max / 127.0f : NAN;
+        out->d = is_finite ? max / (float)MM_Q_MAX : NAN;
         if (!is_finite || out->d == 0) continue;
         for (int i = 0; i < 32; i++) {
-            const float q = nearbyintf(x[i] / out->d); /* beyond 127 only where d is subnormal */
-            out->q[i] = (int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
+            const float f = nearbyintf(x[i] / out->d); /* beyond MM_Q_MAX only where d is subnormal */
+            const int32_t q = (int32_t)(f > MM_Q_MAX ? MM_Q_MAX : f < -MM_Q_MAX ? -MM_Q_MAX : f);
+            out->coarse[i] = (int8_t)((q + (1 << (MM_FINE_BITS - 1))) >> MM_FINE_BITS);
+            out->fine[i] = (int8_t)(q - out->coarse[i] * (1 << MM_FINE_BITS));
         }
     }
 }
@@ -148,13 +150,14 @@ static void dot_rows(const mm_rows_args *a, unpack_fn unpack, int size, bool has
         float y = 0;
         for (int64_t i = 0; i < a->n_in / size; i++) {
             const mm_act *x = a->act.first + i * size / 32 * a->act.stride;
-            const int8_t *q = x->q + i * size % 32;
+            const int8_t *coarse = x->coarse + i * size % 32, *fine = x->fine + i * size % 32;
             scale_block w = {0};
             int32_t dot = 0, sum_q = 0;
             unpack(row, i, &w);
             for (int j = 0; j < size; j++) {
-                dot += w.u[j] * q[j];
-                sum_q += q[j];
+                const int32_t q = coarse[j] * (1 << MM_FINE_BITS) + fine[j];
+                dot += w.u[j] * q;
+                sum_q += q;
             }
             y = fmaf((float)dot, w.dw * x->d, y);
             if (has_min) y = fmaf(-w.mw, x->d * (float)sum_q, y);

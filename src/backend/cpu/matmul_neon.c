@@ -164,21 +164,35 @@ MM_INLINE mm_vf mm_vf_fnma(mm_vf a, mm_vf b, mm_vf c) {
     return vfmsq_f32(c, a, b);
 }
 
-MM_INLINE void mm_block_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_act *a, int half,
+/* Weights [4 * first, 4 * (first + n)) of the block against one plane of the activations, plane bytes into their records. */
+MM_INLINE void mm_plane_dot(mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_act *a, size_t plane, int first, int n,
                             const int n_rows) {
-    const int first = half == MM_HI ? 4 : 0, n = half == MM_ALL ? 8 : 4;
-    (void)t;
 #pragma GCC unroll 8
     for (int i = first; i < first + n; i++) {
         int8x16_t v[MM_COLS];
         for (int c = 0; c < MM_COLS; c++) v[c] = vreinterpretq_s8_u8(vld1q_u8(w + 64 * i + 16 * c));
 #pragma GCC unroll 4
         for (int r = 0; r < n_rows; r++) {
-            const int8x16_t q = vreinterpretq_s8_s32(vld1q_dup_s32((const int32_t *)(const void *)a[r].q + i));
+            const int32_t *four = (const int32_t *)(const void *)((const char *)&a[r] + plane) + i;
+            const int8x16_t q = vreinterpretq_s8_s32(vld1q_dup_s32(four));
 #pragma GCC unroll 4
-            for (int c = 0; c < MM_COLS; c++) dot[r][c] = vdotq_s32(i == first ? vdupq_n_s32(0) : dot[r][c], v[c], q);
+            for (int c = 0; c < MM_COLS; c++) dot[r][c] = vdotq_s32(dot[r][c], v[c], q);
         }
     }
+}
+
+MM_INLINE void mm_block_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_act *a, int half,
+                            const int n_rows) {
+    const int first = half == MM_HI ? 4 : 0, n = half == MM_ALL ? 8 : 4;
+    (void)t;
+#pragma GCC unroll 4
+    for (int r = 0; r < n_rows; r++)
+        for (int c = 0; c < MM_COLS; c++) dot[r][c] = vdupq_n_s32(0);
+    mm_plane_dot(dot, w, a, offsetof(mm_act, coarse), first, n, n_rows);
+#pragma GCC unroll 4
+    for (int r = 0; r < n_rows; r++)
+        for (int c = 0; c < MM_COLS; c++) dot[r][c] = vshlq_n_s32(dot[r][c], MM_FINE_BITS);
+    mm_plane_dot(dot, w, a, offsetof(mm_act, fine), first, n, n_rows);
 }
 
 typedef struct mm_v16 {

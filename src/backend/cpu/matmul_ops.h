@@ -11,21 +11,28 @@ enum {
     MM_BATCH = 512, /* activation rows that meet one packing of the weights */
 };
 
-/* 32 activations with all that any weight type needs of them, in one cache line. lo and hi are the halves of 16.
+/* 32 activations with all that any weight type needs of them: x = d * q, q = 128 * coarse + fine, two planes of signed bytes
+ * that every instruction set can multiply with weight bytes. lo and hi are the halves of 16.
  *   offset size  field
- *        0   32  q      x = d * q
- *       32    4  d
- *       36   12  fsum   d * (float)sum(q): lo, hi, all; meets the minimum of a weight block
- *       48   12  zero   -128 * sum(q): lo, hi, all; makes sum((u + 128) * q) a sum(u * q), exactly
- *       60    4  unused */
+ *        0   32  coarse  in [-127, 127]
+ *       32   32  fine    in [-64, 63]
+ *       64    4  d
+ *       68   12  fsum    d * (float)sum(q): lo, hi, all; meets the minimum of a weight block
+ *       80   12  zero    -sum(q): lo, hi, all; times z makes sum((u + z) * q) a sum(u * q), exactly
+ *       92    4  unused */
 typedef struct mm_act {
-    int8_t q[32];
+    int8_t coarse[32], fine[32];
     float d;
     float fsum[3];
     int32_t zero[3];
     int32_t unused;
 } mm_act;
-_Static_assert(sizeof(mm_act) == 64, "one cache line");
+_Static_assert(sizeof(mm_act) == 96, "a multiple of 32 bytes");
+
+enum {
+    MM_FINE_BITS = 7,
+    MM_Q_MAX = 127 << MM_FINE_BITS,
+};
 
 enum { MM_LO, MM_HI, MM_ALL };
 
