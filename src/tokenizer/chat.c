@@ -307,10 +307,9 @@ galen_status chat_encode(const chat_format *f, const tokenizer *t, const galen_m
     if (!size_mul(n_messages, MAX_PIECES_PER_MESSAGE, &cap) || !size_add(cap, MAX_PIECES_BESIDE, &cap)) {
         return galen_fail(err, GALEN_E_RANGE, 0, "chat: %zu messages", n_messages);
     }
-    galen_status st = GALEN_OK;
     w.pieces = calloc(cap, sizeof *w.pieces);
-    if (!w.pieces) st = galen_fail(err, GALEN_E_NOMEM, 0, "chat: %zu messages", n_messages);
-    if (!st) st = token_piece(t, tokenizer_bos(t), &bos, &w.bos, err);
+    if (!w.pieces) return galen_fail(err, GALEN_E_NOMEM, 0, "chat: %zu messages", n_messages);
+    galen_status st = token_piece(t, tokenizer_bos(t), &bos, &w.bos, err);
     if (!st) st = token_piece(t, tokenizer_eos(t), &eos, &w.eos, err);
     if (!st) st = put_messages(&w, messages, n_messages, err);
     if (!st) st = tokenizer_encode(t, w.pieces, w.n, true, out, err);

@@ -20,10 +20,12 @@ bool id_list_add(id_list *l, int32_t id) {
 }
 
 /* Falcon's vocabulary, for one, has no token for 28 of the bytes (most control characters) and no unknown token. The model
- * cannot be told of them: they are left out, as llama.cpp and Hugging Face tokenizers do, rather than the text refused. */
+ * cannot be told of them: they are left out, as llama.cpp and Hugging Face tokenizers do, rather than the text refused.
+ * SmolLM2's file names <|endoftext|> as its unknown token: no byte of a user's may become a control token. */
 galen_status encode_byte(encoder *e, uint8_t byte, galen_error *err) {
     const vocab *v = &e->t->v;
-    const int32_t id = v->byte_ids[byte] >= 0 ? v->byte_ids[byte] : v->unk;
+    int32_t id = v->byte_ids[byte];
+    if (id < 0 && v->unk >= 0 && v->tokens[v->unk].kind == TOKEN_UNKNOWN) id = v->unk;
     if (id < 0 || id_list_add(&e->out, id)) return GALEN_OK;
     return galen_fail(err, GALEN_E_NOMEM, 0, "%zu ids", e->out.n);
 }
