@@ -68,7 +68,7 @@ static inline void cmocka_fail_at(const char *file, int line, const char *what) 
 #define assert_memory_not_equal(a, b, n) CMOCKA_CHECK(memcmp(a, b, n) != 0, #a " != " #b)
 
 static inline int cmocka_run(const struct CMUnitTest *tests, size_t n, CMFixtureFunction setup, CMFixtureFunction teardown) {
-    int n_failed = 0;
+    volatile int n_failed = 0;
     void *group_state = NULL;
     printf("[==========] Running %d test(s).\n", (int)n);
     if (setup && setup(&group_state) != 0) return (int)n;
@@ -83,7 +83,7 @@ static inline int cmocka_run(const struct CMUnitTest *tests, size_t n, CMFixture
             tests[i].test_func(&state);
             printf("[       OK ] %s\n", tests[i].name);
         } else {
-            n_failed += !cmocka_is_skipped;
+            n_failed = n_failed + !cmocka_is_skipped;
             printf("[  %s ] %s\n", cmocka_is_skipped ? "SKIPPED" : "FAILED ", tests[i].name);
         }
         state = kept;
