@@ -20,6 +20,11 @@ static const shape llama_8b = {"8B", 4096, 32, 32, 8, 128, 14336, 128256};
 static const shape llama_1b = {"1B", 2048, 16, 32, 8, 64, 8192, 128256};
 
 enum { TEMPLATE_ROWS = 32, REPEATS = 5, N_DECODE = 64 };
+/* Choices to try beside the backend's own; -1 = its own. */
+static struct {
+    int ahead, per_sm;
+    bool has_no_pdl, has_few;
+} tuning = {-1, -1, false, false};
 static FILE *json;
 static bool is_first = true;
 
@@ -246,6 +251,9 @@ static void run_case(const bench_case *c) {
     must(m.api->open(&m.b, m.net, &cfg, &err), &err);
     const double load = seconds() - t;
     must(m.api->work_open(&m.w, m.b, &lim, &err), &err);
+    if (tuning.ahead >= 0) m.w->ahead_bytes = (uint32_t)tuning.ahead << 20;
+    if (tuning.per_sm >= 0) m.w->queue.per_sm = tuning.per_sm;
+    if (tuning.has_no_pdl) m.w->queue.has_pdl = false;
     printf("%s on %s: %.2f GB of weights, loaded in %.2f s\n", c->name, m.api->describe(m.b), (double)m.b->memory_bytes / 1e9,
            load);
     snprintf(text, sizeof text, "%s load", c->name);
@@ -254,13 +262,13 @@ static void run_case(const bench_case *c) {
     decode(&m, text, 0);
     printf("  graphs %d%s\n", m.w->n_steps, m.w->has_no_graphs ? ", NONE: capture failed" : "");
     stage_times(&m, c->name);
-    if (c->has_prefill) {
+    if (c->has_prefill && !tuning.has_few) {
         snprintf(text, sizeof text, "%s prefill 512", c->name);
         prefill(&m, text, 512);
         snprintf(text, sizeof text, "%s prefill 2048", c->name);
         prefill(&m, text, 2048);
     }
-    if (c->has_long) {
+    if (c->has_long && !tuning.has_few) {
         for (int32_t at = 0; at < 16384; at += MAX_BATCH) run_step(&m, at, MAX_BATCH, 0);
         snprintf(text, sizeof text, "%s decode at 16384", c->name);
         decode(&m, text, 16384);
@@ -277,6 +285,14 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--json") && i + 1 < argc)
             json = fopen(argv[++i], "w");
+        else if (!strcmp(argv[i], "--ahead") && i + 1 < argc)
+            tuning.ahead = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--per-sm") && i + 1 < argc)
+            tuning.per_sm = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--no-pdl"))
+            tuning.has_no_pdl = true;
+        else if (!strcmp(argv[i], "--decode"))
+            tuning.has_few = true;
         else
             has_choice = true;
     }

@@ -10,6 +10,11 @@
 
 enum { ATTEND_THREADS = 256, ATTEND_WARPS = 8, ATTEND_LEAST = 64 };
 
+/* Floats of a piece's state: d sums padded to four, then maximum and weight. */
+__host__ __device__ static inline int part_width(int d) {
+    return 4 * ((d + 3) / 4) + 4;
+}
+
 __host__ __device__ static inline int splits_of(int n) {
     const int s = (n + ATTEND_LEAST - 1) / ATTEND_LEAST;
     return s < 1 ? 1 : s > MAX_SPLITS ? MAX_SPLITS : s;
@@ -142,19 +147,25 @@ template <int LP, int G> __device__ static void join_warp(running<G> &s) {
         }
 }
 
-/* Join n states of one head, state i at from + i * step: d sums, then maximum and weight. Returns the sum of value i;
- * divided by *sum_out it is the softmax times V. */
-__device__ static float join(const float *from, int n, int step, int d, int i, float *max_out, float *sum_out) {
-    float max = -INFINITY, sum = 0, acc = 0;
-    for (int k = 0; k < n; k++) max = fmaxf(max, from[(size_t)k * step + d]);
-    for (int k = 0; k < n; k++) {
-        const float f = rebase(from[(size_t)k * step + d], max);
-        sum += from[(size_t)k * step + d + 1] * f;
-        acc += from[(size_t)k * step + i] * f;
+/* Shared memory of a block beside q, k, v and the states. */
+struct joint {
+    float weight[8 * MAX_SPLITS]; /* [head][state]: what each state counts for */
+    float max[8], sum[8];
+    bool is_last;
+};
+
+/* The weights of n <= 32 states of each of n_heads heads: a warp a head, a lane a state. State k of head g begins its maximum
+ * and sum at tails + g * head_step + k * step. With is_final the weights are divided by the sum of all. */
+__device__ static void weigh(joint &to, const float *tails, int n_heads, int head_step, int n, int step, bool is_final) {
+    const int g = threadIdx.x / 32, k = threadIdx.x % 32;
+    if (g < n_heads) {
+        const float *tail = tails + (size_t)g * head_step + (size_t)k * step;
+        const float mine = k < n ? tail[0] : -INFINITY, sum = k < n ? tail[1] : 0.0f;
+        const float max = warp_max(mine), weight = rebase(mine, max), all = warp_sum(sum * weight);
+        to.weight[g * MAX_SPLITS + k] = is_final ? weight / all : weight;
+        if (k == 0) to.max[g] = max, to.sum[g] = all;
     }
-    *max_out = max;
-    *sum_out = sum;
-    return acc;
+    __syncthreads();
 }
 
 /* The finished heads of one group: floats, and as the output projection takes them. result is [G][d] in shared memory. */
@@ -168,22 +179,62 @@ __device__ static void put_result(const attend_args &p, int r, int first_head, i
                        first_head * d / UNIT + u, n_units);
 }
 
-/* Shared memory: q [G][d], k and v [2][d], states [ATTEND_WARPS][G][8 LP + 2]; the result takes the place of q. */
+/* Ask for the first positions of this lane group: they were written by earlier steps, so there is nothing to wait for. */
+template <int LP, int BATCH>
+__device__ static void draw_first(const attend_args &p, int table, int kv_head, int begin, int end) {
+    const int group = threadIdx.x / LP, part = threadIdx.x % LP;
+    const heads_args &h = p.heads;
+    if (part % 4 != 0 || 8 * part >= h.kv.d_pad) return; /* a request fetches at least what four lanes read */
+#pragma unroll
+    for (int j = 0; j < BATCH; j++) {
+        const int at = begin + j * (ATTEND_THREADS / LP) + group;
+        if (at >= end) return;
+        const uint8_t *run = kv_run(h.kv, h.rows, table, at, kv_head, h.n_head_kv);
+        const uint32_t offset = (uint32_t)((at % KV_PAGE) * h.kv.d_pad + 8 * part) * (h.kv.type == KV_F16 ? 2 : h.kv.type == KV_F32 ? 4 : 1);
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(run + offset));
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(run + h.kv.v + offset));
+    }
+}
+
+/* The states of all pieces of this group's heads, joined in their order into result [n_heads][d]. */
+__device__ static void join_splits(const attend_args &p, joint &shared, int r, int first_head, int n_heads, int n_splits, float *result) {
+    const int d = p.heads.d_head, width = part_width(d), last = 4 * ((d + 3) / 4);
+    const float *parts = p.parts + ((size_t)r * p.heads.n_head + first_head) * MAX_SPLITS * width;
+    weigh(shared, parts + last, n_heads, MAX_SPLITS * width, n_splits, width, true);
+    const int n_quads = last / 4;
+    for (int i = threadIdx.x; i < n_heads * n_quads; i += ATTEND_THREADS) {
+        const int g = i / n_quads, quad = i % n_quads;
+        const float *from = parts + (size_t)g * MAX_SPLITS * width + 4 * quad;
+        float4 acc = {};
+#pragma unroll 16
+        for (int k = 0; k < n_splits; k++) {
+            const float4 v = *(const float4 *)(from + (size_t)k * width);
+            const float f = shared.weight[g * MAX_SPLITS + k];
+            acc.x = fmaf(f, v.x, acc.x), acc.y = fmaf(f, v.y, acc.y), acc.z = fmaf(f, v.z, acc.z), acc.w = fmaf(f, v.w, acc.w);
+        }
+        const float v[4] = {acc.x, acc.y, acc.z, acc.w};
+        for (int e = 0; e < 4 && 4 * quad + e < d; e++) result[g * d + 4 * quad + e] = v[e];
+    }
+}
+
+/* Dynamic shared memory: q [G][d], k and v [2][d], states [ATTEND_WARPS][G][8 LP + 2]; the result takes the place of q. */
 template <int KV, int LP, int G> __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const __grid_constant__ attend_args p) {
-    extern __shared__ __align__(16) float shared[];
-    __shared__ bool is_last;
+    extern __shared__ __align__(16) float dynamic[];
+    __shared__ joint shared;
+    constexpr int batch = G >= 8 ? 2 : 4, width = 8 * LP + 2;
     const heads_args &h = p.heads;
     const int d = h.d_head, n_group = h.n_head / h.n_head_kv, n_subs = (n_group + G - 1) / G;
     const int kv_head = blockIdx.x / n_subs, sub = blockIdx.x % n_subs, split = blockIdx.y, r = blockIdx.z;
     const int first_head = kv_head * n_group + sub * G, n_heads = min(G, n_group - sub * G);
     const int warp = threadIdx.x / 32, part = threadIdx.x % LP;
-    float *qs = shared, *kvs = qs + G * d, *states = kvs + 2 * d;
+    float *qs = dynamic, *kvs = qs + G * d, *states = kvs + 2 * d;
     queue_trigger();
-    queue_wait();
-    const int pos = h.rows.pos[r], table = h.rows.table[r];
+    const int pos = h.rows.pos[r], table = h.rows.table[r]; /* the batch's beginning is over before any stage starts */
     const int from = p.window > 0 && pos >= p.window ? pos - p.window + 1 : 0, n = pos + 1 - from;
     const int n_splits = p.n_splits > 1 ? splits_of(n) : 1, chunk = (n + n_splits - 1) / n_splits;
     const int begin = from + split * chunk, end = min(begin + chunk, pos + 1);
+    if (split < n_splits) draw_first<LP, batch>(p, table, kv_head, begin, end);
+    queue_wait();
     draw_ahead(p.next, p.next_bytes, blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z), gridDim.x * gridDim.y * gridDim.z);
     if (split >= n_splits) return; /* the whole block */
     const bool is_owner = p.is_fused && end == pos + 1 && begin <= pos; /* the last pieces of an uneven cut may be empty */
@@ -208,9 +259,8 @@ template <int KV, int LP, int G> __global__ void __launch_bounds__(ATTEND_THREAD
             s.acc[g][i] = 0;
         }
     }
-    walk<KV, LP, G, G >= 8 ? 2 : 4>(p, q, table, kv_head, begin, end, s);
+    walk<KV, LP, G, batch>(p, q, table, kv_head, begin, end, s);
     join_warp<LP, G>(s);
-    constexpr int width = 8 * LP + 2;
     if (threadIdx.x % 32 < LP)
 #pragma unroll
         for (int g = 0; g < G; g++) {
@@ -220,35 +270,34 @@ template <int KV, int LP, int G> __global__ void __launch_bounds__(ATTEND_THREAD
             if (part == 0) state[8 * LP] = s.max[g], state[8 * LP + 1] = s.sum[g];
         }
     __syncthreads();
+    weigh(shared, states + 8 * LP, n_heads, width, ATTEND_WARPS, G * width, n_splits == 1);
+    float *parts = p.parts + (((size_t)r * h.n_head + first_head) * MAX_SPLITS + split) * part_width(d);
     for (int i = threadIdx.x; i < n_heads * d; i += ATTEND_THREADS) {
-        const int g = i / d;
-        float max, sum;
-        const float acc = join(states + g * width, ATTEND_WARPS, G * width, 8 * LP, i % d, &max, &sum);
-        if (n_splits == 1) {
-            qs[i] = acc / sum;
-            continue;
-        }
-        float *to = p.parts + (((size_t)r * h.n_head + first_head + g) * MAX_SPLITS + split) * (d + 2);
-        to[i % d] = acc;
-        if (i % d == 0) to[d] = max, to[d + 1] = sum;
+        const int g = i / d, at = i % d;
+        float acc = 0;
+#pragma unroll
+        for (int k = 0; k < ATTEND_WARPS; k++) acc = fmaf(shared.weight[g * MAX_SPLITS + k], states[(k * G + g) * width + at], acc);
+        if (n_splits == 1)
+            qs[i] = acc;
+        else
+            parts[(size_t)g * MAX_SPLITS * part_width(d) + at] = acc;
     }
     if (n_splits > 1) {
+        if (threadIdx.x < n_heads) {
+            float *tail = parts + (size_t)threadIdx.x * MAX_SPLITS * part_width(d) + 4 * ((d + 3) / 4);
+            tail[0] = shared.max[threadIdx.x], tail[1] = shared.sum[threadIdx.x];
+        }
         __threadfence();
         __syncthreads();
         int32_t *arrived = p.arrived + (size_t)r * gridDim.x + blockIdx.x;
         if (threadIdx.x == 0) {
-            is_last = atomicAdd(arrived, 1) == n_splits - 1;
-            if (is_last) *arrived = 0;
+            shared.is_last = atomicAdd(arrived, 1) == n_splits - 1;
+            if (shared.is_last) *arrived = 0;
         }
         __syncthreads();
-        if (!is_last) return;
+        if (!shared.is_last) return;
         __threadfence();
-        for (int i = threadIdx.x; i < n_heads * d; i += ATTEND_THREADS) {
-            float max, sum;
-            const float *state = p.parts + ((size_t)r * h.n_head + first_head + i / d) * MAX_SPLITS * (d + 2);
-            const float acc = join(state, n_splits, d + 2, d, i % d, &max, &sum);
-            qs[i] = acc / sum;
-        }
+        join_splits(p, shared, r, first_head, n_heads, n_splits, qs);
     }
     __syncthreads();
     put_result(p, r, first_head, n_heads, qs);

@@ -79,7 +79,8 @@ typedef struct batch_state {
     int32_t n_splits;                        /* the most pieces a row's context is cut into, rounded up to a power of two */
     bool is_decode;                          /* every row stands alone in its sequence */
     bool is_given;                           /* hidden states came from the host */
-    size_t out_at, pages_at, rows_at, bytes; /* offsets in the mailbox: pos, table, out_row, pages, rows */
+    int32_t n_tiles;       /* of attend_tiles.h; 0 in small batches */
+    size_t out_at, pages_at, tiles_at, rows_at, bytes; /* offsets in the mailbox: pos, table, out_row, pages, tiles, rows */
 } batch_state;
 
 struct backend_work {
@@ -101,6 +102,7 @@ struct backend_work {
     int32_t pending_first, n_pending; /* operations recorded, not queued */
     step steps[MAX_STEPS];
     int32_t n_steps, next_step;
+    uint32_t ahead_bytes; /* of the next weights that a kernel draws into the second-level cache */
     bool has_no_graphs; /* capture failed once: queue kernels one by one */
     bool is_failed;
     galen_error failure; /* the first; kept until sync reports it */

@@ -220,7 +220,7 @@ template <int T, int NC, int R> static cudaError_t product_launch_as(cuda_queue 
 
 /* Cut the rows into tiles and launch: one wave of blocks where the rows are enough, so that all of them share the memory evenly. */
 template <int T> static int32_t product_launch(cuda_queue *q, product_args *p) {
-    const int nc = p->n_rows <= 1 ? 1 : p->n_rows <= 2 ? 2 : p->n_rows <= 4 ? 4 : 8, per_sm = nc == 1 ? 4 : 2;
+    const int nc = p->n_rows <= 1 ? 1 : p->n_rows <= 2 ? 2 : p->n_rows <= 4 ? 4 : 8, per_sm = nc == 1 && q->per_sm ? q->per_sm : nc == 1 ? 4 : 2;
     int64_t all = 0;
     for (int i = 0; i < p->n_jobs; i++) all += p->w[i].n_out;
     const int64_t slots = (int64_t)per_sm * q->n_sm, per_slot = (all + slots - 1) / slots;

@@ -26,8 +26,7 @@ __device__ static void turn_row(const begin_args &p, int r) {
 }
 
 template <int T> __global__ void begin_kernel(const __grid_constant__ begin_args p) {
-    const int r = blockIdx.x;
-    queue_trigger();
+    const int r = blockIdx.x; /* no early trigger: what follows may read positions, pages and angles before it waits */
     queue_wait();
     turn_row(p, r);
     if (!p.raw) return;

@@ -1,5 +1,6 @@
 /* The stages as kernels on the queue. A batch of few rows goes through the streaming products: with one row five kernels a layer
  * (norms, quantisation, rotation, KV and residual inside them), with more a few small ones beside. Large batches: tiles.c. */
+#include "backend/cuda/attend_tiles.h"
 #include "backend/cuda/impl.h"
 
 static galen_status check(int e, const char *what, galen_error *err) {
@@ -22,7 +23,6 @@ static dev_acts acts_from(const dev_acts *a, int32_t row) {
 
 /* What the product after stage s reads first, as much as the gap between two kernels is worth of memory time. */
 static void set_next(const backend_work *w, int32_t layer, stage s, const uint8_t **next, uint32_t *n) {
-    enum { AHEAD = 12 << 20 };
     const dev_layer *l = layer_of(w, layer);
     const bool is_last = layer + 1 == w->b->first_layer + w->b->n_layers;
     const dev_matrix *m = s == STAGE_ATTN_IN || s == STAGE_ATTEND ? &l->wo
@@ -36,7 +36,7 @@ static void set_next(const backend_work *w, int32_t layer, stage s, const uint8_
     if (!m || w->batch.n_rows > 1) return;
     const uint64_t bytes = (uint64_t)m->q_row * (uint64_t)m->n_out;
     *next = m->q;
-    *n = (uint32_t)((bytes < AHEAD ? bytes : AHEAD) / 4096 * 4096);
+    *n = (uint32_t)((bytes < w->ahead_bytes ? bytes : w->ahead_bytes) / 4096 * 4096);
 }
 
 /* ---------------------------------------------------------------- products */
@@ -160,8 +160,22 @@ static bool is_attention_quantised(const backend_work *w, int32_t layer) {
     return w->batch.n_rows <= FEW_ROWS && !cuda_is_float(layer_of(w, layer)->wo.type) && w->b->net->d_head % UNIT == 0;
 }
 
+static galen_status attend_tiles(backend_work *w, int32_t layer, galen_error *err) {
+    const network *net = w->b->net;
+    const attend_tiles_args a = {.heads = heads_of(w, layer),
+                                 .scale = net->attn_scale,
+                                 .softcap = net->attn_softcap,
+                                 .window = net->layers[layer].window,
+                                 .out = w->buf.att,
+                                 .out_stride = w->shape.att_stride,
+                                 .tiles = (const int32_t *)(const void *)(w->buf.mail + w->batch.tiles_at),
+                                 .n_tiles = w->batch.n_tiles};
+    return check(cuda_attend_tiles(&w->queue, &a), "attention", err);
+}
+
 galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *err) {
     const network *net = w->b->net;
+    if (w->batch.n_tiles && cuda_takes_attend_tiles(w->b->compute, (int32_t)w->lim.kv, net->d_head)) return attend_tiles(w, layer, err);
     attend_args a = {.heads = heads_of(w, layer),
                      .is_fused = is_fused(w),
                      .scale = net->attn_scale,

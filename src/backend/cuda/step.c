@@ -3,6 +3,7 @@
  * changes from step to step (tokens, positions, pages) stands in the mailbox, which the graph copies first. */
 #include <string.h>
 
+#include "backend/cuda/attend_tiles.h"
 #include "backend/cuda/impl.h"
 
 static galen_status remember(backend_work *w, galen_status st, const galen_error *err) {
@@ -164,6 +165,20 @@ static galen_status write_pages(const backend_work *w, const kv_pages *seq, int3
     return GALEN_OK;
 }
 
+/* Large batches: runs of rows of one sequence, cut into tiles. Returns how many. */
+static int32_t write_tiles(const batch *b, int32_t *to) {
+    int32_t n = 0;
+    for (int32_t r = 0; r < b->n_rows; r++) {
+        if (r == 0 || b->seq[r] != b->seq[r - 1] || to[2 * n - 1] == ATTEND_TILE) {
+            to[2 * n] = r;
+            to[2 * n + 1] = 0;
+            n++;
+        }
+        to[2 * n - 1]++;
+    }
+    return n;
+}
+
 /* Positions, page lists and wanted rows into the mailbox; its layout depends on the counts alone. */
 static galen_status write_mail(backend_work *w, const batch *b, galen_error *err) {
     int32_t *pos = (int32_t *)(void *)w->mail, *table = pos + b->n_rows, *out = table + b->n_rows, *pages = out + b->n_out;
@@ -184,7 +199,9 @@ static galen_status write_mail(backend_work *w, const batch *b, galen_error *err
         .n_rows = b->n_rows, .n_out = b->n_out, .n_seqs = n_lists, .is_decode = n_lists == b->n_rows, .n_splits = most_splits(b)};
     to->out_at = sizeof(int32_t) * 2 * (size_t)b->n_rows;
     to->pages_at = to->out_at + sizeof(int32_t) * (size_t)b->n_out;
-    to->rows_at = pad16(to->pages_at + sizeof(int32_t) * (size_t)n_lists * (size_t)stride);
+    to->tiles_at = to->pages_at + sizeof(int32_t) * (size_t)n_lists * (size_t)stride;
+    if (b->n_rows > FEW_ROWS) to->n_tiles = write_tiles(b, (int32_t *)(void *)(w->mail + to->tiles_at));
+    to->rows_at = pad16(to->tiles_at + sizeof(int32_t) * 2 * (size_t)to->n_tiles);
     return GALEN_OK;
 }
 

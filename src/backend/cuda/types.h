@@ -66,6 +66,7 @@ typedef struct dev_acts {
 typedef struct cuda_queue {
     void *stream; /* cudaStream_t */
     int32_t n_sm;
+    int32_t per_sm;  /* blocks of a one-row product that an SM gets: room beside them lets the next launch settle in */
     bool has_pdl;    /* compute capability 9.0 or later                                               */
     bool is_chained; /* the work before is a kernel of ours: the next may start early and wait inside */
 } cuda_queue;
@@ -136,7 +137,7 @@ typedef struct attend_args {
     float *out;       /* f32 [n_rows][out_stride] */
     int32_t out_stride;
     dev_acts quantised; /* q NULL = not wanted */
-    float *parts;       /* [n_rows][n_head][MAX_SPLITS][d_head + 2] */
+    float *parts;       /* [n_rows][n_head][MAX_SPLITS][d_head padded to 4, and 4] */
     int32_t *arrived;   /* [n_rows][n_head_kv], zero between launches */
     const uint8_t *next;
     uint32_t next_bytes;

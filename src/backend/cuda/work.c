@@ -5,7 +5,7 @@
 #include "backend/cuda/gemm.h"
 #include "base/checked.h"
 
-enum { UNPACKED_BYTES = 128 << 20, GEMM_BYTES = 32 << 20 };
+enum { UNPACKED_BYTES = 128 << 20, GEMM_BYTES = 32 << 20, AHEAD_BYTES = 12 << 20 };
 
 typedef struct taker {
     char *base;
@@ -58,7 +58,7 @@ static work_shape shape_of(const network *net, const work_limits *lim) {
     if (s.raw_row < (size_t)s.embd_stride * sizeof(float)) s.raw_row = (size_t)s.embd_stride * sizeof(float); /* set_hidden */
     s.raw_row = (s.raw_row + 15) & ~(size_t)15;
     const size_t rows = (size_t)lim->max_rows;
-    s.mail_bytes = (3 * rows + rows * (size_t)s.max_pages) * sizeof(int32_t) + 64 + rows * s.raw_row;
+    s.mail_bytes = (5 * rows + rows * (size_t)s.max_pages) * sizeof(int32_t) + 64 + rows * s.raw_row;
     s.page_bytes = (size_t)net->n_head_kv * s.kv.head_bytes;
     s.layer_bytes = s.page_bytes * (size_t)lim->n_pages;
     if (lim->max_rows > FEW_ROWS) {
@@ -94,7 +94,7 @@ static void lay_out(taker *t, const network *net, const work_limits *lim, const 
     b->up = take(t, s->has_mixed ? rows : 0, (uint64_t)s->ff_stride * f);
     lay_out_acts(t, &b->a, rows, max32(s->embd_stride, s->att_stride));
     lay_out_acts(t, &b->b, rows, s->ff_stride);
-    b->parts = take(t, few * (size_t)net->n_head * MAX_SPLITS, (uint64_t)(net->d_head + 2) * f);
+    b->parts = take(t, few * (size_t)net->n_head * MAX_SPLITS, (uint64_t)(net->d_head + 8) * f);
     b->arrived = take(t, few, (uint64_t)net->n_head * sizeof(int32_t));
     b->cos = take(t, rows * (size_t)s->n_ropes, (uint64_t)(net->n_rot / 2) * f);
     b->sin = take(t, rows * (size_t)s->n_ropes, (uint64_t)(net->n_rot / 2) * f);
@@ -202,6 +202,7 @@ galen_status cuda_work_open(backend_work **out, backend *b, const work_limits *l
     w->buf.a.f = w->buf.tmp; /* a norm's output is read before tmp is written again */
     w->buf.b.f = w->buf.ff;
     w->shape.kv.base = w->kv;
+    w->ahead_bytes = AHEAD_BYTES;
     if (w->shape.tile_width) w->gemm = gemm_open();
     *out = w;
     return GALEN_OK;
