@@ -104,7 +104,7 @@ void line_close(line_reader *r) {
 
 /* More bytes behind those held: > 0, 0 at the end, -1 with errno (EINTR: a signal). */
 static ssize_t read_more(line_reader *r) {
-    memmove(r->bytes, r->bytes + r->from, r->n - r->from);
+    if (r->from < r->n) memmove(r->bytes, r->bytes + r->from, r->n - r->from);
     r->n -= r->from;
     r->from = 0;
     if (r->cap - r->n < READ_BYTES) {

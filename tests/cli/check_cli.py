@@ -364,7 +364,7 @@ def test_chat():
     check(p.returncode == 0 and p.stdout.count(b"\n") >= 2 and b"> " not in p.stdout, f"two lines by pipe: {p.stdout!r}")
     lines = run(*chat, "--json", stdin=b"hello there\nand now?").stdout.splitlines()
     check(len(lines) == 2 and all(json.loads(x)["schema_version"] == 1 for x in lines), "chat --json: one object a line")
-    check(text(p.stdout).startswith(json.loads(lines[0])["text"]), "chat --json has the same text")
+    check(lines and text(p.stdout).startswith(json.loads(lines[0])["text"]), "chat --json has the same text")
     again = run(*chat, "--json", stdin=b"hello there\n/clear\nhello there\n").stdout.splitlines()
     check(len(again) == 2 and json.loads(again[0])["text"] == json.loads(again[1])["text"], "/clear starts anew")
     p = run(*chat, "--ctx", "96", stdin=b"hello there, how are you\n" * 12)
