@@ -19,7 +19,7 @@ static void put(text *t, const char *s, size_t n) {
     char out[12];
     for (size_t i = 0; i <= n; i++) {
         const size_t k = i < n ? utf8_push(&u, s + i, 1, out) : utf8_flush(&u, out);
-        if (k >= t->cap - t->n) return;
+        if (k >= t->cap - t->n) break;
         memcpy(t->p + t->n, out, k);
         t->n += k;
     }

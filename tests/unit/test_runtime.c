@@ -328,6 +328,12 @@ static void a_model_can_be_looked_into(void **state) {
     assert_true(galen_model_meta(m, 0, &key, type, sizeof type, value, sizeof value));
     assert_string_equal(key, "general.architecture");
     assert_string_equal(value, "qwen2");
+    for (size_t cap = 1; cap <= 6; cap++) { /* cut at any length, always terminated */
+        memset(value, 'x', sizeof value);
+        assert_true(galen_model_meta(m, 0, &key, type, sizeof type, value, cap));
+        assert_int_equal(strlen(value), cap - 1 < 5 ? cap - 1 : 5);
+        assert_memory_equal(value, "qwen2", strlen(value));
+    }
     size_t n = 0;
     galen_tensor_info t;
     while (galen_model_tensor(m, n, &t)) n++;
