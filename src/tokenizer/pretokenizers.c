@@ -38,7 +38,9 @@ FAMILY(bailingmoe, "'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\\r\\n\\p{L}\\p
 /* The possessive repeats keep the match from needing memory for every letter; nothing after them could use a shorter match. */
 FAMILY(exaone_moe, CONTRACTION "|" BEFORE_WORD "(?:\\p{L}\\p{M}*+(?: \\p{L}\\p{M}*+)*+)++|\\p{N}"
                    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|" SPACES);
-FAMILY(jais2, CONTRACTION "|" BEFORE_WORD "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
+/* In the middle of a run of spaces no line end can follow, or the run would have been taken with it: the look-behind saves
+ * looking through the rest of the run after every 512 spaces. */
+FAMILY(jais2, CONTRACTION "|" BEFORE_WORD "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|(?<![^\\S\\r\\n])\\s*[\\r\\n]+"
               "|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)"
               "|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}");
 FAMILY(gpt4o, WORDS_O200K(CONTRACTION "?") REST_GPT4("\\p{N}{1,3}", "/"));

@@ -203,10 +203,11 @@ static void test_detect(void **state) {
 static void test_names(void **state) {
     (void)state;
     char all[256] = "";
+    size_t n = 0;
     for (size_t i = 0; chat_format_at(i); i++) {
         const char *name = chat_format_name(chat_format_at(i));
-        if (i) strcat(all, ", ");
-        strcat(all, name);
+        n += (size_t)snprintf(all + n, sizeof all - n, "%s%s", i ? ", " : "", name);
+        assert_true(n < sizeof all);
         assert_ptr_equal(chat_format_by_name(name), chat_format_at(i));
     }
     assert_string_equal(all, chat_format_choices());

@@ -58,8 +58,7 @@ static void check_vocab(const char *name) {
     char *in = read_all(path, &n_in);
     (void)snprintf(path, sizeof path, "%s/vocab/%s.out", data_folder(), name);
     char *out = read_all(path, &n_out), *line = out;
-    assert_non_null(in);
-    assert_non_null(out);
+    if (!in || !out) fail_msg("%s: no %s.inp or .out", data_folder(), name);
     int index = 0;
     for (char *p = in, *next; p; p = next, index++) {
         next = strstr(p, mark);
