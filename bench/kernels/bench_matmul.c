@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 
-enum { N_LAYER = 16, N_EMBD = 2048, N_KV = 512, N_FF = 8192, N_VOCAB = 128256, MAX_ROWS = 512, ROUNDS = 5 };
+enum { N_LAYER = 16, N_EMBD = 2048, N_KV = 512, N_FF = 8192, N_VOCAB = 128256, MAX_ROWS = 512, ROUNDS = 3 };
 
 typedef struct model {
     tensor layer[N_LAYER][7]; /* q k v o gate up down */

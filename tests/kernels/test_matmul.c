@@ -101,7 +101,7 @@ static void run_problem(const char *isa, const problem *p, int n_threads, bool i
     const matmul_ops *ops = matmul_ops_get(isa);
     pool *threads = NULL;
     assert_int_equal(pool_open(&threads, n_threads, NULL), GALEN_OK);
-    void *packed = aligned_alloc(64, matmul_input_bytes(p->n_rows, p->n_in) + 64);
+    void *packed = aligned_alloc(64, (matmul_input_bytes(p->n_rows, p->n_in) + 127) / 64 * 64); /* never zero */
     void *scratch = aligned_alloc(64, (size_t)n_threads * matmul_scratch_bytes(p->n_in));
     const matmul_input in = {.n_in = p->n_in, .n_rows = p->n_rows, .x = p->x, .x_stride = p->x_stride, .packed = packed};
     matmul_job jobs[MAX_JOBS];

@@ -10,7 +10,20 @@
 
 #include "tensor/blocks.h"
 
+/* Kernels are one body, inlined with a type's constants. Not so under the sanitizers, which would check every copy of every
+ * line: minutes to compile, and nothing more found. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MM_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define MM_SANITIZED
+#endif
+#endif
+#ifdef MM_SANITIZED
+#define MM_INLINE static inline
+#else
 #define MM_INLINE static inline __attribute__((always_inline))
+#endif
 
 /* What a type needs of the kernels; a compile-time constant wherever it is used. */
 typedef struct mm_traits {
