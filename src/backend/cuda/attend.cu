@@ -8,7 +8,7 @@
  * Bound     memory: K and V once per group of query heads. */
 #include "backend/cuda/heads.cuh"
 
-enum { ATTEND_THREADS = 256, ATTEND_WARPS = 8, ATTEND_LEAST = 64 };
+enum { ATTEND_THREADS = 256, ATTEND_WARPS = 8, ATTEND_LEAST = 256 };
 
 /* Floats of a piece's state: d sums padded to four, then maximum and weight. */
 __host__ __device__ static inline int part_width(int d) {
@@ -179,23 +179,6 @@ __device__ static void put_result(const attend_args &p, int r, int first_head, i
                        first_head * d / UNIT + u, n_units);
 }
 
-/* Ask for the first positions of this lane group: they were written by earlier steps, so there is nothing to wait for. */
-template <int LP, int BATCH>
-__device__ static void draw_first(const attend_args &p, int table, int kv_head, int begin, int end) {
-    const int group = threadIdx.x / LP, part = threadIdx.x % LP;
-    const heads_args &h = p.heads;
-    if (part % 4 != 0 || 8 * part >= h.kv.d_pad) return; /* a request fetches at least what four lanes read */
-#pragma unroll
-    for (int j = 0; j < BATCH; j++) {
-        const int at = begin + j * (ATTEND_THREADS / LP) + group;
-        if (at >= end) return;
-        const uint8_t *run = kv_run(h.kv, h.rows, table, at, kv_head, h.n_head_kv);
-        const uint32_t offset = (uint32_t)((at % KV_PAGE) * h.kv.d_pad + 8 * part) * (h.kv.type == KV_F16 ? 2 : h.kv.type == KV_F32 ? 4 : 1);
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(run + offset));
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(run + h.kv.v + offset));
-    }
-}
-
 /* The states of all pieces of this group's heads, joined in their order into result [n_heads][d]. */
 __device__ static void join_splits(const attend_args &p, joint &shared, int r, int first_head, int n_heads, int n_splits, float *result) {
     const int d = p.heads.d_head, width = part_width(d), last = 4 * ((d + 3) / 4);
@@ -217,36 +200,99 @@ __device__ static void join_splits(const attend_args &p, joint &shared, int r, i
     }
 }
 
-/* Dynamic shared memory: q [G][d], k and v [2][d], states [ATTEND_WARPS][G][8 LP + 2]; the result takes the place of q. */
+/* Which part of which row's context a block has. Positions are cut at multiples of 16. */
+struct piece {
+    int row, kv_head, first_head, n_heads, split, n_splits;
+    int pos, table, from, begin, end; /* of positions [from, pos] this block takes those of [begin, end) */
+};
+
+/* Read before the kernels ahead are done: the batch's beginning is over before any stage starts. */
+__device__ static piece piece_of(const attend_args &p, int most_heads) {
+    const heads_args &h = p.heads;
+    const int n_group = h.n_head / h.n_head_kv, n_subs = (n_group + most_heads - 1) / most_heads, sub = blockIdx.x % n_subs;
+    piece c;
+    c.row = blockIdx.z, c.split = blockIdx.y, c.kv_head = blockIdx.x / n_subs;
+    c.first_head = c.kv_head * n_group + sub * most_heads;
+    c.n_heads = min(most_heads, n_group - sub * most_heads);
+    c.pos = h.rows.pos[c.row], c.table = h.rows.table[c.row];
+    c.from = p.window > 0 && c.pos >= p.window ? c.pos - p.window + 1 : 0;
+    const int aligned = c.from & ~15, n = c.pos + 1 - aligned;
+    c.n_splits = p.n_splits > 1 ? splits_of(c.pos + 1 - c.from) : 1;
+    const int chunk = ((n + c.n_splits - 1) / c.n_splits + 15) & ~15;
+    c.begin = max(aligned + c.split * chunk, c.from);
+    c.end = min(aligned + (c.split + 1) * chunk, c.pos + 1);
+    return c;
+}
+
+/* The query heads of a piece into shared memory; fused, the block that has the row's own position also puts its K and V. */
+__device__ static void begin_piece(const attend_args &p, const piece &c, float *qs, float *kvs) {
+    const heads_args &h = p.heads;
+    const int warp = threadIdx.x / 32, d = h.d_head;
+    const bool is_owner = p.is_fused && c.end == c.pos + 1 && c.begin <= c.pos; /* the last pieces of an uneven cut may be empty */
+    for (int i = warp; i < c.n_heads + (is_owner ? 2 : 0); i += ATTEND_WARPS) {
+        const bool is_kv = i >= c.n_heads, is_v = i == c.n_heads + 1;
+        float *head = is_kv ? kvs + (is_v ? d : 0) : qs + i * d;
+        fetch_head(h, c.row, !is_kv ? c.first_head + i : h.n_head + (is_v ? h.n_head_kv : 0) + c.kv_head, head);
+        if (p.is_fused && !is_v) turn_head(h, c.row, is_kv ? h.k_norm : h.q_norm, head);
+        if (is_kv) kv_put(h.kv, kv_run(h.kv, h.rows, c.table, c.pos, c.kv_head, h.n_head_kv), is_v, c.pos % KV_PAGE, head, d);
+    }
+    __syncthreads(); /* the block reads back what it has put */
+}
+
+/* States of the block's warps, [ATTEND_WARPS][most_heads][width] with maximum and sum behind d_padded values, into the row's
+ * result or, where the context is in several pieces, into parts; the last block to arrive joins those. */
+__device__ static void end_piece(const attend_args &p, const piece &c, joint &shared, const float *states, int most_heads, int width,
+                                 int d_padded, float *result) {
+    const heads_args &h = p.heads;
+    const int d = h.d_head;
+    __syncthreads();
+    weigh(shared, states + d_padded, c.n_heads, width, ATTEND_WARPS, most_heads * width, c.n_splits == 1);
+    float *parts = p.parts + (((size_t)c.row * h.n_head + c.first_head) * MAX_SPLITS + c.split) * part_width(d);
+    for (int i = threadIdx.x; i < c.n_heads * d; i += ATTEND_THREADS) {
+        const int g = i / d, at = i % d;
+        float acc = 0;
+#pragma unroll
+        for (int k = 0; k < ATTEND_WARPS; k++)
+            acc = fmaf(shared.weight[g * MAX_SPLITS + k], states[(k * most_heads + g) * width + at], acc);
+        if (c.n_splits == 1)
+            result[i] = acc;
+        else
+            parts[(size_t)g * MAX_SPLITS * part_width(d) + at] = acc;
+    }
+    if (c.n_splits > 1) {
+        if (threadIdx.x < c.n_heads) {
+            float *tail = parts + (size_t)threadIdx.x * MAX_SPLITS * part_width(d) + 4 * ((d + 3) / 4);
+            tail[0] = shared.max[threadIdx.x], tail[1] = shared.sum[threadIdx.x];
+        }
+        __threadfence();
+        __syncthreads();
+        int32_t *arrived = p.arrived + (size_t)c.row * gridDim.x + blockIdx.x;
+        if (threadIdx.x == 0) {
+            shared.is_last = atomicAdd(arrived, 1) == c.n_splits - 1;
+            if (shared.is_last) *arrived = 0;
+        }
+        __syncthreads();
+        if (!shared.is_last) return;
+        __threadfence();
+        join_splits(p, shared, c.row, c.first_head, c.n_heads, c.n_splits, result);
+    }
+    __syncthreads();
+    put_result(p, c.row, c.first_head, c.n_heads, result);
+}
+
+/* Any KV type, any head.
+ * Dynamic shared memory: q [G][d], k and v [2][d], states [ATTEND_WARPS][G][8 LP + 2]; the result takes the place of q. */
 template <int KV, int LP, int G> __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const __grid_constant__ attend_args p) {
     extern __shared__ __align__(16) float dynamic[];
     __shared__ joint shared;
     constexpr int batch = G >= 8 ? 2 : 4, width = 8 * LP + 2;
-    const heads_args &h = p.heads;
-    const int d = h.d_head, n_group = h.n_head / h.n_head_kv, n_subs = (n_group + G - 1) / G;
-    const int kv_head = blockIdx.x / n_subs, sub = blockIdx.x % n_subs, split = blockIdx.y, r = blockIdx.z;
-    const int first_head = kv_head * n_group + sub * G, n_heads = min(G, n_group - sub * G);
-    const int warp = threadIdx.x / 32, part = threadIdx.x % LP;
+    const int d = p.heads.d_head, warp = threadIdx.x / 32, part = threadIdx.x % LP;
     float *qs = dynamic, *kvs = qs + G * d, *states = kvs + 2 * d;
     queue_trigger();
-    const int pos = h.rows.pos[r], table = h.rows.table[r]; /* the batch's beginning is over before any stage starts */
-    const int from = p.window > 0 && pos >= p.window ? pos - p.window + 1 : 0, n = pos + 1 - from;
-    const int n_splits = p.n_splits > 1 ? splits_of(n) : 1, chunk = (n + n_splits - 1) / n_splits;
-    const int begin = from + split * chunk, end = min(begin + chunk, pos + 1);
-    if (split < n_splits) draw_first<LP, batch>(p, table, kv_head, begin, end);
+    const piece c = piece_of(p, G);
     queue_wait();
-    draw_ahead(p.next, p.next_bytes, blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z), gridDim.x * gridDim.y * gridDim.z);
-    if (split >= n_splits) return; /* the whole block */
-    const bool is_owner = p.is_fused && end == pos + 1 && begin <= pos; /* the last pieces of an uneven cut may be empty */
-    for (int i = warp; i < n_heads + (is_owner ? 2 : 0); i += ATTEND_WARPS) {
-        const bool is_kv = i >= n_heads, is_v = i == n_heads + 1;
-        float *head = is_kv ? kvs + (is_v ? d : 0) : qs + i * d;
-        fetch_head(h, r, !is_kv ? first_head + i : h.n_head + (is_v ? h.n_head_kv : 0) + kv_head, head);
-        if (p.is_fused && !is_v) turn_head(h, r, is_kv ? h.k_norm : h.q_norm, head);
-        if (is_kv) kv_put(h.kv, kv_run(h.kv, h.rows, table, pos, kv_head, h.n_head_kv), is_v, pos % KV_PAGE, head, d);
-    }
-    __syncthreads(); /* the block reads back what it has put */
-
+    if (c.split >= c.n_splits) return; /* the whole block */
+    begin_piece(p, c, qs, kvs);
     float q[G][8];
     running<G> s;
 #pragma unroll
@@ -255,11 +301,11 @@ template <int KV, int LP, int G> __global__ void __launch_bounds__(ATTEND_THREAD
         s.sum[g] = 0;
 #pragma unroll
         for (int i = 0; i < 8; i++) {
-            q[g][i] = g < n_heads && 8 * part + i < d ? qs[g * d + 8 * part + i] : 0.0f;
+            q[g][i] = g < c.n_heads && 8 * part + i < d ? qs[g * d + 8 * part + i] : 0.0f;
             s.acc[g][i] = 0;
         }
     }
-    walk<KV, LP, G, batch>(p, q, table, kv_head, begin, end, s);
+    walk<KV, LP, G, batch>(p, q, c.table, c.kv_head, c.begin, c.end, s);
     join_warp<LP, G>(s);
     if (threadIdx.x % 32 < LP)
 #pragma unroll
@@ -269,38 +315,147 @@ template <int KV, int LP, int G> __global__ void __launch_bounds__(ATTEND_THREAD
             for (int i = 0; i < 8; i++) state[8 * part + i] = s.acc[g][i];
             if (part == 0) state[8 * LP] = s.max[g], state[8 * LP + 1] = s.sum[g];
         }
-    __syncthreads();
-    weigh(shared, states + 8 * LP, n_heads, width, ATTEND_WARPS, G * width, n_splits == 1);
-    float *parts = p.parts + (((size_t)r * h.n_head + first_head) * MAX_SPLITS + split) * part_width(d);
-    for (int i = threadIdx.x; i < n_heads * d; i += ATTEND_THREADS) {
-        const int g = i / d, at = i % d;
-        float acc = 0;
+    end_piece(p, c, shared, states, G, width, 8 * LP, qs);
+}
+
+/* ---------------------------------------------------------------- tensor cores */
+
+/* KV_F16 and heads of D = 64 or 128: a warp meets 16 positions with up to 8 query heads at a time, all operands straight from
+ * memory. Query heads are the rows of the matrix operations (of 16 rows, 8 stay empty), positions and then dimensions the columns.
+ * The order of dimensions within a sum is free, so a lane takes 16 bytes of K, eight dimensions, as the operands of two
+ * operations; of V it takes 16 bytes of four positions and pairs them. Q goes in as the sum of two halves, so scores are as
+ * exact as f32; the weights are rounded to halves. */
+#if __CUDA_ARCH__ >= 800
+__device__ static inline void multiply(float &c0, float &c1, uint32_t a0, uint32_t a2, uint32_t b0, uint32_t b1) {
+    float unused0, unused1;
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%9,%10,%11,%11};"
+                 : "=f"(c0), "=f"(c1), "=f"(unused0), "=f"(unused1)
+                 : "r"(a0), "r"(0u), "r"(a2), "r"(b0), "r"(b1), "f"(c0), "f"(c1), "f"(0.0f));
+    (void)unused0, (void)unused1;
+}
+
+__device__ static inline uint32_t pack_halves(float a, float b) {
+    const __half2 h = __floats2half2_rn(a, b);
+    return *(const uint32_t *)&h;
+}
+
+/* Q of head lane / 4: [dimensions 32 s + 8 (lane % 4) and on], value and what rounding it to halves lost. */
+template <int D> struct q_operand {
+    uint32_t high[D / 32][4], low[D / 32][4];
+    __device__ void load(const float *qs, int n_heads) {
+        const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
-        for (int k = 0; k < ATTEND_WARPS; k++) acc = fmaf(shared.weight[g * MAX_SPLITS + k], states[(k * G + g) * width + at], acc);
-        if (n_splits == 1)
-            qs[i] = acc;
-        else
-            parts[(size_t)g * MAX_SPLITS * part_width(d) + at] = acc;
+        for (int s = 0; s < D / 32; s++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const float *from = qs + g * D + 32 * s + 8 * t + 2 * i;
+                const float a = g < n_heads ? from[0] : 0.0f, b = g < n_heads ? from[1] : 0.0f;
+                high[s][i] = pack_halves(a, b);
+                const float2 back = __half22float2(*(const __half2 *)&high[s][i]);
+                low[s][i] = pack_halves(a - back.x, b - back.y);
+            }
     }
-    if (n_splits > 1) {
-        if (threadIdx.x < n_heads) {
-            float *tail = parts + (size_t)threadIdx.x * MAX_SPLITS * part_width(d) + 4 * ((d + 3) / 4);
-            tail[0] = shared.max[threadIdx.x], tail[1] = shared.sum[threadIdx.x];
-        }
-        __threadfence();
-        __syncthreads();
-        int32_t *arrived = p.arrived + (size_t)r * gridDim.x + blockIdx.x;
-        if (threadIdx.x == 0) {
-            shared.is_last = atomicAdd(arrived, 1) == n_splits - 1;
-            if (shared.is_last) *arrived = 0;
-        }
-        __syncthreads();
-        if (!shared.is_last) return;
-        __threadfence();
-        join_splits(p, shared, r, first_head, n_heads, n_splits, qs);
+};
+
+/* State of head lane / 4: acc[h][j] and acc[h][j + 8] are dimensions 64 h + 16 (lane % 4) + j and + 8 + j. */
+template <int D> struct head_state {
+    float max, sum, acc[D / 64][16];
+};
+
+template <int D>
+__device__ static void meet_16(const attend_args &p, const piece &c, const q_operand<D> &q, int base, head_state<D> &s) {
+    const heads_args &h = p.heads;
+    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const uint8_t *run = kv_run(h.kv, h.rows, c.table, base, c.kv_head, h.n_head_kv) + (base % KV_PAGE) * D * 2; /* all 16 in one page */
+    uint4 k[2][D / 32], v[4][D / 64];
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int i = 0; i < D / 32; i++) k[j][i] = *(const uint4 *)(run + (8 * j + g) * D * 2 + 64 * i + 16 * t);
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        const int at = 2 * t + (j & 1) + 8 * (j >> 1);
+#pragma unroll
+        for (int i = 0; i < D / 64; i++) /* what is not seen may be anything, and nothing times NaN is NaN */
+            v[j][i] = base + at >= c.begin && base + at < c.end ? *(const uint4 *)(run + h.kv.v + at * D * 2 + 128 * i + 16 * g) : uint4{};
     }
-    __syncthreads();
-    put_result(p, r, first_head, n_heads, qs);
+    float score[2][2] = {};
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int i = 0; i < D / 32; i++) {
+            multiply(score[j][0], score[j][1], q.high[i][0], q.high[i][1], k[j][i].x, k[j][i].y);
+            multiply(score[j][0], score[j][1], q.high[i][2], q.high[i][3], k[j][i].z, k[j][i].w);
+            multiply(score[j][0], score[j][1], q.low[i][0], q.low[i][1], k[j][i].x, k[j][i].y);
+            multiply(score[j][0], score[j][1], q.low[i][2], q.low[i][3], k[j][i].z, k[j][i].w);
+        }
+    float max = s.max;
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            const int at = base + 8 * j + 2 * t + e;
+            const float capped = softcap(score[j][e] * p.scale, p.softcap) * 1.4426950408889634f;
+            score[j][e] = at >= c.begin && at < c.end ? capped : -INFINITY;
+            max = fmaxf(max, score[j][e]);
+        }
+    max = fmaxf(max, __shfl_xor_sync(~0u, max, 1));
+    max = fmaxf(max, __shfl_xor_sync(~0u, max, 2));
+    const float factor = rebase(s.max, max), about = max == -INFINITY ? 0.0f : max;
+    s.max = max;
+    s.sum *= factor;
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            score[j][e] = exp2f(score[j][e] - about);
+            s.sum += score[j][e];
+        }
+    const uint32_t a0 = pack_halves(score[0][0], score[0][1]), a2 = pack_halves(score[1][0], score[1][1]);
+#pragma unroll
+    for (int i = 0; i < D / 64; i++)
+#pragma unroll
+        for (int j = 0; j < 8; j++) { /* dimensions 64 i + 8 n + j, n the column */
+            const uint32_t select = j % 2 ? 0x7632 : 0x5410;
+            const uint32_t w[4] = {(&v[0][i].x)[j / 2], (&v[1][i].x)[j / 2], (&v[2][i].x)[j / 2], (&v[3][i].x)[j / 2]};
+            s.acc[i][j] *= factor, s.acc[i][j + 8] *= factor;
+            multiply(s.acc[i][j], s.acc[i][j + 8], a0, a2, __byte_perm(w[0], w[1], select), __byte_perm(w[2], w[3], select));
+        }
+}
+#endif
+
+/* Dynamic shared memory: q [8][D], k and v [2][D], states [ATTEND_WARPS][8][D + 4]. */
+template <int D> __global__ void __launch_bounds__(ATTEND_THREADS, D == 64 ? 2 : 1) attend_halves_kernel(const __grid_constant__ attend_args p) {
+#if __CUDA_ARCH__ >= 800
+    extern __shared__ __align__(16) float dynamic[];
+    __shared__ joint shared;
+    constexpr int width = D + 4;
+    const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    float *qs = dynamic, *kvs = qs + 8 * D, *states = kvs + 2 * D;
+    queue_trigger();
+    const piece c = piece_of(p, 8);
+    queue_wait();
+    if (c.split >= c.n_splits) return; /* the whole block */
+    begin_piece(p, c, qs, kvs);
+    q_operand<D> q;
+    q.load(qs, c.n_heads);
+    head_state<D> s = {};
+    s.max = -INFINITY;
+    for (int base = (c.begin & ~15) + 16 * warp; base < c.end; base += 16 * ATTEND_WARPS) meet_16<D>(p, c, q, base, s);
+    s.sum += __shfl_xor_sync(~0u, s.sum, 1);
+    s.sum += __shfl_xor_sync(~0u, s.sum, 2);
+    float *state = states + (warp * 8 + g) * width;
+    if (g < c.n_heads) {
+#pragma unroll
+        for (int i = 0; i < D / 64; i++)
+#pragma unroll
+            for (int j = 0; j < 16; j += 4)
+                *(float4 *)(state + 64 * i + 16 * t + j) =
+                    make_float4(s.acc[i][j], s.acc[i][j + 1], s.acc[i][j + 2], s.acc[i][j + 3]);
+        if (t == 0) state[D] = s.max, state[D + 1] = s.sum;
+    }
+    end_piece(p, c, shared, states, 8, width, D, qs);
+#endif
 }
 
 /* ---------------------------------------------------------------- choice */
@@ -352,7 +507,18 @@ template <int KV> static int32_t attend_lanes(cuda_queue *q, const attend_args *
     }
 }
 
+template <int D> static int32_t attend_halves(cuda_queue *q, const attend_args *p) {
+    const heads_args *h = &p->heads;
+    const int n_group = h->n_head / h->n_head_kv;
+    const size_t shared = sizeof(float) * (10 * D + ATTEND_WARPS * 8 * (D + 4));
+    const dim3 grid((unsigned)(h->n_head_kv * ((n_group + 7) / 8)), (unsigned)p->n_splits, (unsigned)h->n_rows);
+    const cudaError_t e = cudaFuncSetAttribute(attend_halves_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    return e != cudaSuccess ? e : launch(attend_halves_kernel<D>, grid, ATTEND_THREADS, shared, q, *p);
+}
+
 extern "C" int32_t cuda_attend(cuda_queue *q, const attend_args *p) {
+    if (q->has_mma && p->heads.kv.type == KV_F16 && p->heads.d_head == 64) return attend_halves<64>(q, p);
+    if (q->has_mma && p->heads.kv.type == KV_F16 && p->heads.d_head == 128) return attend_halves<128>(q, p);
     switch (p->heads.kv.type) {
     case KV_F16: return attend_lanes<KV_F16>(q, p);
     case KV_F32: return attend_lanes<KV_F32>(q, p);

@@ -102,7 +102,6 @@ struct backend_work {
     int32_t pending_first, n_pending; /* operations recorded, not queued */
     step steps[MAX_STEPS];
     int32_t n_steps, next_step;
-    uint32_t ahead_bytes; /* of the next weights that a kernel draws into the second-level cache */
     bool has_no_graphs; /* capture failed once: queue kernels one by one */
     bool is_failed;
     galen_error failure; /* the first; kept until sync reports it */

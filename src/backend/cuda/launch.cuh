@@ -39,18 +39,6 @@ __device__ static inline void queue_wait() {
 #endif
 }
 
-/* Draw bytes [at, at + n) of the next weights into the second-level cache; each block of the grid takes its share. */
-__device__ static inline void draw_ahead(const uint8_t *at, uint32_t n, uint32_t block, uint32_t n_blocks) {
-#if __CUDA_ARCH__ >= 900
-    enum { PIECE = 4096 };
-    if (!at) return;
-    for (uint32_t p = block * blockDim.x + threadIdx.x; p * PIECE < n; p += n_blocks * blockDim.x)
-        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(at + (size_t)p * PIECE), "r"((int)PIECE) : "memory");
-#else
-    (void)at, (void)n, (void)block, (void)n_blocks;
-#endif
-}
-
 __device__ static inline float warp_sum(float v) {
     for (int m = 16; m; m >>= 1) v += __shfl_xor_sync(~0u, v, m);
     return v;

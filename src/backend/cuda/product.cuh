@@ -199,7 +199,6 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, NC == 1 ? 4 : 2) product_kern
                 if (lane == 0) sums[(at + r) * NC + c] = s;
             }
     }
-    draw_ahead(p.next, p.next_bytes, blockIdx.x, gridDim.x);
     __syncthreads();
     product_epilogue<NC>(p, job, first, n_virtual, sums, factor);
 }

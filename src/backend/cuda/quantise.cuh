@@ -28,15 +28,22 @@ struct act_scale {
 __device__ static inline act_scale act_scale_of(uint32_t max_bits) {
     const float max = __uint_as_float(max_bits);
     act_scale s;
-    s.d = max_bits >= 0x7f800000u ? __uint_as_float(0x7fc00000u) : __fdiv_rn(max, 127.0f);
-    s.inverse = s.d > 0 ? __fdiv_rn(127.0f, max) : 0.0f;
-    if (isinf(s.inverse)) s.inverse = 0.0f; /* max below 127 / FLT_MAX: zero is as good */
+    s.d = max_bits >= 0x7f800000u ? __uint_as_float(0x7fc00000u) : max * (1.0f / 127.0f);
+    s.inverse = max > 1e-36f ? __fdividef(127.0f, max) : 0.0f; /* smaller: 127 / max would overflow, and zero is as good */
     return s;
 }
 
+/* |v * inverse| exceeds 127 by rounding alone, so the nearest integer does not; NaN gives 0, and then d is NaN. */
 __device__ static inline int act_level(float v, float inverse) {
-    const int q = __float2int_rn(v * inverse);
-    return q > 127 ? 127 : q < -127 ? -127 : q;
+    return __float2int_rn(v * inverse);
+}
+
+/* Four levels to bytes. */
+__device__ static inline int pack_levels(int a, int b, int c, int d) {
+    int low, all;
+    asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, 0;" : "=r"(low) : "r"(d), "r"(c));
+    asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %3;" : "=r"(all) : "r"(b), "r"(a), "r"(low));
+    return all;
 }
 
 /* Unit u of a row from a warp's 32 values, lane i holding value i. */
@@ -66,8 +73,7 @@ __device__ static inline void quantise_quads(float4 v, bool is_live, int8_t *q_r
     sum += __shfl_xor_sync(~0u, sum, 2);
     const int hi = __shfl_down_sync(~0u, sum, 4);
     if (!is_live) return;
-    const int packed = (a & 255) | (b & 255) << 8 | (c & 255) << 16 | d << 24;
-    *(int *)(q_row + half_offset(u, part >> 2, n_units) + 4 * (part & 3)) = packed;
+    *(int *)(q_row + half_offset(u, part >> 2, n_units) + 4 * (part & 3)) = pack_levels(a, b, c, d);
     if (part == 0) rec_row[u] = act_rec{s.d, (int16_t)sum, (int16_t)hi};
 }
 

@@ -21,24 +21,6 @@ static dev_acts acts_from(const dev_acts *a, int32_t row) {
     return v;
 }
 
-/* What the product after stage s reads first, as much as the gap between two kernels is worth of memory time. */
-static void set_next(const backend_work *w, int32_t layer, stage s, const uint8_t **next, uint32_t *n) {
-    const dev_layer *l = layer_of(w, layer);
-    const bool is_last = layer + 1 == w->b->first_layer + w->b->n_layers;
-    const dev_matrix *m = s == STAGE_ATTN_IN || s == STAGE_ATTEND ? &l->wo
-                          : s == STAGE_ATTN_OUT                   ? &l->gate
-                          : s == STAGE_FFN_IN                     ? &l->down
-                          : !is_last                              ? &l[1].wq
-                          : w->b->has_ends                        ? &w->b->head
-                                                                  : NULL;
-    *next = NULL;
-    *n = 0;
-    if (!m || w->batch.n_rows > 1) return;
-    const uint64_t bytes = (uint64_t)m->q_row * (uint64_t)m->n_out;
-    *next = m->q;
-    *n = (uint32_t)((bytes < w->ahead_bytes ? bytes : w->ahead_bytes) / 4096 * 4096);
-}
-
 /* ---------------------------------------------------------------- products */
 
 typedef struct product_plan {
@@ -52,8 +34,6 @@ typedef struct product_plan {
     product_mode mode;
     const dev_acts *out; /* PRODUCT_ACT */
     bool is_out_quantised;
-    const uint8_t *next;
-    uint32_t next_bytes;
     float softcap;
     int32_t n_rows;
 } product_plan;
@@ -70,9 +50,7 @@ static galen_status run_products(backend_work *w, const product_plan *p, galen_e
                           .x = p->x,
                           .is_gelu = w->b->net->act == ACT_GELU_TANH,
                           .is_out_quantised = p->is_out_quantised,
-                          .softcap = p->softcap,
-                          .next = p->next,
-                          .next_bytes = p->next_bytes};
+                          .softcap = p->softcap};
         float *y[MAX_JOBS];
         for (int32_t j = i; j < p->n; j++) {
             if (p->m[j]->type != p->m[i]->type) continue;
@@ -175,7 +153,8 @@ static galen_status attend_tiles(backend_work *w, int32_t layer, galen_error *er
 
 galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *err) {
     const network *net = w->b->net;
-    if (w->batch.n_tiles && cuda_takes_attend_tiles(w->b->compute, (int32_t)w->lim.kv, net->d_head)) return attend_tiles(w, layer, err);
+    if (w->batch.n_tiles && cuda_takes_attend_tiles(w->b->compute, (int32_t)w->lim.kv, net->d_head))
+        return attend_tiles(w, layer, err);
     attend_args a = {.heads = heads_of(w, layer),
                      .is_fused = is_fused(w),
                      .scale = net->attn_scale,
@@ -190,7 +169,6 @@ galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *e
         a.quantised = w->buf.a;
         a.quantised.stride = w->shape.att_stride;
     }
-    set_next(w, layer, STAGE_ATTEND, &a.next, &a.next_bytes);
     return check(cuda_attend(&w->queue, &a), "attention", err);
 }
 
@@ -207,7 +185,6 @@ static galen_status attn_in(backend_work *w, int32_t layer, galen_error *err) {
                       .n = 3,
                       .y_stride = w->shape.qkv_stride,
                       .mode = PRODUCT_STORE};
-    set_next(w, layer, STAGE_ATTN_IN, &p.next, &p.next_bytes);
     galen_status st = prepare(w, l->attn_norm, p.m, 3, &p, err);
     if (!st) st = run_products(w, &p, err);
     if (!st && !is_fused(w)) st = cuda_queue_heads(w, layer, NULL, NULL, err);
@@ -216,7 +193,7 @@ static galen_status attn_in(backend_work *w, int32_t layer, galen_error *err) {
 
 /* x += W in + bias, or x += norm(W in + bias) */
 static galen_status add_product(backend_work *w, const dev_matrix *m, const float *bias, const float *post_norm,
-                                const dev_acts *in, int32_t layer, stage s, galen_error *err) {
+                                const dev_acts *in, galen_error *err) {
     product_plan p = {.m = {m},
                       .y = {post_norm ? w->buf.tmp : w->buf.x},
                       .bias = {bias},
@@ -225,7 +202,6 @@ static galen_status add_product(backend_work *w, const dev_matrix *m, const floa
                       .mode = post_norm ? PRODUCT_STORE : PRODUCT_ADD,
                       .in = *in,
                       .n_rows = w->batch.n_rows};
-    set_next(w, layer, s, &p.next, &p.next_bytes);
     const galen_status st = run_products(w, &p, err);
     if (st || !post_norm) return st;
     return check(cuda_residual(&w->queue, w->buf.x, w->shape.embd_stride, w->buf.tmp, w->shape.embd_stride, post_norm,
@@ -247,7 +223,7 @@ static galen_status attn_out(backend_work *w, int32_t layer, galen_error *err) {
         const int e = cuda_prepare(&w->queue, w->buf.att, w->shape.att_stride, NULL, NULL, 0.0f, n_q, w->batch.n_rows, &out);
         if (e) return cuda_fail(err, e, "attention's output");
     }
-    return add_product(w, &l->wo, l->bo, l->attn_post_norm, &in, layer, STAGE_ATTN_OUT, err);
+    return add_product(w, &l->wo, l->bo, l->attn_post_norm, &in, err);
 }
 
 /* Gate and other half of two types: two products, then the activation. */
@@ -272,7 +248,6 @@ static galen_status ffn_in(backend_work *w, int32_t layer, galen_error *err) {
     const dev_layer *l = layer_of(w, layer);
     product_plan p = {
         .m = {&l->gate, &l->up}, .n = 2, .mode = PRODUCT_ACT, .out = &w->buf.b, .is_out_quantised = !cuda_is_float(l->down.type)};
-    set_next(w, layer, STAGE_FFN_IN, &p.next, &p.next_bytes);
     const galen_status st = prepare(w, l->ffn_norm, p.m, 2, &p, err);
     if (st) return st;
     if (l->gate.type != l->up.type) return ffn_in_mixed(w, l, &p, err);
@@ -283,7 +258,7 @@ static galen_status ffn_out(backend_work *w, int32_t layer, galen_error *err) {
     const dev_layer *l = layer_of(w, layer);
     dev_acts in = w->buf.b;
     in.scale = NULL;
-    return add_product(w, &l->down, NULL, l->ffn_post_norm, &in, layer, STAGE_FFN_OUT, err);
+    return add_product(w, &l->down, NULL, l->ffn_post_norm, &in, err);
 }
 
 /* ---------------------------------------------------------------- the ends */

@@ -67,6 +67,7 @@ typedef struct cuda_queue {
     void *stream; /* cudaStream_t */
     int32_t n_sm;
     int32_t per_sm;  /* blocks of a one-row product that an SM gets: room beside them lets the next launch settle in */
+    bool has_mma;    /* 8.0 or later: m16n8k16 on the tensor cores */
     bool has_pdl;    /* compute capability 9.0 or later                                               */
     bool is_chained; /* the work before is a kernel of ours: the next may start early and wait inside */
 } cuda_queue;
@@ -92,9 +93,6 @@ typedef struct product_args {
     dev_acts out; /* PRODUCT_ACT */
     bool is_gelu, is_out_quantised;
     float softcap; /* of what is stored; 0 = none */
-    /* weights that will be asked for next: drawn into the second-level cache while this launch drains */
-    const uint8_t *next;
-    uint32_t next_bytes;
 } product_args;
 
 /* Where rows of the batch stand. */
@@ -139,8 +137,6 @@ typedef struct attend_args {
     dev_acts quantised; /* q NULL = not wanted */
     float *parts;       /* [n_rows][n_head][MAX_SPLITS][d_head padded to 4, and 4] */
     int32_t *arrived;   /* [n_rows][n_head_kv], zero between launches */
-    const uint8_t *next;
-    uint32_t next_bytes;
 } attend_args;
 
 #endif

@@ -5,7 +5,7 @@
 #include "backend/cuda/gemm.h"
 #include "base/checked.h"
 
-enum { UNPACKED_BYTES = 128 << 20, GEMM_BYTES = 32 << 20, AHEAD_BYTES = 12 << 20 };
+enum { UNPACKED_BYTES = 128 << 20, GEMM_BYTES = 32 << 20 };
 
 typedef struct taker {
     char *base;
@@ -171,7 +171,7 @@ static galen_status reserve_all(backend_work *w, galen_error *err) {
     cudaStream_t stream = NULL;
     int e = cudaSetDevice(w->b->device);
     if (!e) e = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-    w->queue = (cuda_queue){.stream = stream, .n_sm = w->b->n_sm, .has_pdl = w->b->compute >= 90};
+    w->queue = (cuda_queue){.stream = stream, .n_sm = w->b->n_sm, .has_pdl = w->b->compute >= 90, .has_mma = w->b->compute >= 80};
     if (!e) e = cudaHostAlloc((void **)&w->mail, w->shape.mail_bytes, cudaHostAllocDefault);
     const size_t rows = (size_t)(w->lim.max_out < PASS_ROWS ? w->lim.max_out : PASS_ROWS);
     if (!e && rows) e = cudaHostAlloc((void **)&w->logits, rows * (size_t)net->n_vocab * sizeof(float), cudaHostAllocMapped);
@@ -202,7 +202,6 @@ galen_status cuda_work_open(backend_work **out, backend *b, const work_limits *l
     w->buf.a.f = w->buf.tmp; /* a norm's output is read before tmp is written again */
     w->buf.b.f = w->buf.ff;
     w->shape.kv.base = w->kv;
-    w->ahead_bytes = AHEAD_BYTES;
     if (w->shape.tile_width) w->gemm = gemm_open();
     *out = w;
     return GALEN_OK;
