@@ -94,7 +94,7 @@ static inline network *random_net(arena *a, const net_spec *s) {
                    .rope_kind = s->rope,
                    .act = s->act,
                    .n_rot = s->n_rot,
-                   .n_ctx_orig = 64};
+                   .n_ctx_orig = 100};
     for (int i = 0; i < NETWORK_MAX_ROPES; i++)
         for (int j = 0; j < 2; j++) {
             double *f = arena_alloc(a, (size_t)s->n_rot / 2, sizeof *f);

@@ -227,7 +227,7 @@ static void against_ref(void **state) {
         const char *const names[] = {"cpu", "ref"};
         for (int k = 0; k < 2; k++) {
             story s = story_of(length, N_SEQS);
-            engine e = engine_open(names[k], net, NULL, 2, i % 2 ? 140 : 60, s.n_pages, configs[i].kv);
+            engine e = engine_open(names[k], net, NULL, 2, i % 2 ? 140 : 100, s.n_pages, configs[i].kv);
             while (run_next(&e, net, &s, 0, N_SEQS, 33, keep, k ? &want : &got)) {
             }
             engine_close(&e);
