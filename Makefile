@@ -26,6 +26,10 @@ FLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=$(filter-out fuzzer-no-link,$(SAN))
 endif
 LDLIBS += -lpcre2-8 -lm -pthread
+# Line editing in chat where libedit is there; plain lines without it.
+HAVE_LIBEDIT := $(shell printf '\043include <histedit.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
+CLI_LDLIBS := -ljansson $(if $(HAVE_LIBEDIT),-ledit)
+$(B)/src/cli/%.o: CPPFLAGS += $(if $(HAVE_LIBEDIT),-DGALEN_HAVE_LIBEDIT)
 
 # ---------------------------------------------------------------- sources: every .c of a module's folder
 ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
@@ -53,7 +57,7 @@ $(B)/libgalen.so: $(LIB_OBJ)
 	$(Q)$(CC) -shared -Wl,-soname,libgalen.so.0 $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(B)/galen: $(CLI_OBJ) $(B)/libgalen.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -ljansson
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CLI_LDLIBS)
 
 # ---------------------------------------------------------------- compiling
 # A build tool that is missing is named, with the command that installs it.
@@ -126,9 +130,13 @@ install: all
 	ln -sf libgalen.so.$(VERSION) '$(DESTDIR)$(PREFIX)/lib/libgalen.so.0'
 	ln -sf libgalen.so.0 '$(DESTDIR)$(PREFIX)/lib/libgalen.so'
 	install -m 644 include/galen/*.h '$(DESTDIR)$(PREFIX)/include/galen/'
+	install -d '$(DESTDIR)$(PREFIX)/share/man/man1' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions'
+	$(B)/galen help --man > '$(DESTDIR)$(PREFIX)/share/man/man1/galen.1'
+	$(B)/galen completions bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/galen'
 	PREFIX='$(PREFIX)' VERSION='$(VERSION)' tools/build-info pkg-config > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/galen.pc'
 uninstall:
 	rm -rf '$(DESTDIR)$(PREFIX)/include/galen'
+	rm -f '$(DESTDIR)$(PREFIX)/share/man/man1/galen.1' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/galen'
 	rm -f '$(DESTDIR)$(PREFIX)/bin/galen' '$(DESTDIR)$(PREFIX)'/lib/libgalen.* '$(DESTDIR)$(PREFIX)/lib/pkgconfig/galen.pc'
 
 clean:
