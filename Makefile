@@ -115,6 +115,9 @@ $(B)/tests/%: $(B)/tests/%.o $(B)/libgalen.a
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TEST_LDLIBS)
 .SECONDARY:
 
+# ---------------------------------------------------------------- the GPU plugin: make cuda
+include src/backend/cuda/cuda.mk
+
 test:
 	@tools/need test && exec tests/run $(STEPS)
 
@@ -146,6 +149,7 @@ help:
 	@echo 'make                  build build/galen, build/libgalen.a and build/libgalen.so'
 	@echo 'make demo             install what is needed, build, fetch a small model (93 MB, once), run a first differential'
 	@echo 'make test             install what tests need, build, run every test; make test STEPS="unit golden" runs some'
+	@echo 'make cuda             build the GPU plugin, build/libgalen-cuda.so (needs nvcc; GALEN_CUDA_ARCHS=90 narrows it)'
 	@echo 'make install PREFIX=/usr/local   galen, the libraries, the headers, galen.pc; DESTDIR is honoured'
 	@echo 'make uninstall        what install put there, away again'
 	@echo 'make clean            remove the build folder'

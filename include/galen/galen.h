@@ -68,7 +68,8 @@ typedef bool (*galen_progress_fn)(void *user, uint64_t done, uint64_t total);
 
 typedef struct galen_model_opts {
     size_t size;             /* sizeof(galen_model_opts)                                          */
-    const char *device;      /* "cpu" (default), or "ref": scalar double precision, the definition  */
+    const char *device;      /* "cpu" (default); "cuda": the whole model on the GPU, with the plugin beside the library;      *
+                              * "ref": scalar double precision, the definition                        */
     const char *isa;         /* NULL or "auto"; "generic", "avx2", "avx512", "neon" to force one    */
     int32_t n_threads;       /* 0 = as many as there are cores                                      */
     bool is_vocab_only;      /* metadata and tokenizer only: no weights are bound, no session opens */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/plugin.h"
 #include "runtime/runtime.h"
 
 galen_model_opts galen_model_default_opts(void) {
@@ -95,22 +96,36 @@ static galen_status choose_chat(galen_model *m, const char *name, galen_error *e
 
 /* ---------------------------------------------------------------- open, close */
 
-static galen_status open_device(galen_model *m, const galen_model_opts *o, galen_error *err) {
-    const char *name = o->device ? o->device : "cpu";
-    const network *net = model_network(m->net);
+/* A backend of this library, or one in a plugin. */
+static galen_status find_backend(galen_model *m, const char *name, galen_error *err) {
     m->api = backend_find(name);
-    if (!m->api) return galen_fail(err, GALEN_E_ARG, 0, "device \"%.40s\" is not known; known: cpu, ref", name);
+    if (m->api) return GALEN_OK;
+    if (strcmp(name, "cuda") != 0)
+        return galen_fail(err, GALEN_E_ARG, 0, "device \"%.40s\" is not known; known: cpu, cuda, ref", name);
+    galen_error why = {0};
+    const galen_status st = plugin_open(&m->plugin, name, NULL, &why);
+    if (st == GALEN_E_NOT_FOUND)
+        return galen_fail(err, GALEN_E_DEVICE, 0, "device cuda: %.300s; `make cuda` builds the plugin", why.msg);
+    if (st) return galen_fail(err, st, 0, "device cuda: %.400s", why.msg);
+    m->api = plugin_get(m->plugin)->api;
+    return GALEN_OK;
+}
+
+static galen_status open_device(galen_model *m, const galen_model_opts *o, galen_error *err) {
+    const network *net = model_network(m->net);
+    galen_status st = find_backend(m, o->device ? o->device : "cpu", err);
+    if (st) return st;
     if (o->n_threads < 0 || o->n_threads > 1024)
         return galen_fail(err, GALEN_E_ARG, 0, "%d threads, expected 0 to 1024", o->n_threads);
     m->n_threads = o->n_threads ? o->n_threads : count_cores();
     const backend_config cfg = {.isa = o->isa, .n_threads = m->n_threads, .n_layers = net->n_layer, .has_ends = true};
-    const galen_status st = m->api->open(&m->device, net, &cfg, err);
+    st = m->api->open(&m->device, net, &cfg, err);
     if (st) return st;
-    const char *what = m->api->describe(m->device);
+    const char *kind = m->plugin ? "GPU" : "CPU", *what = m->api->describe(m->device);
     const size_t cap = strlen(what) + sizeof "CPU ()";
     char *text = arena_alloc(&m->mem, cap, 1);
     if (!text) return galen_fail(err, GALEN_E_NOMEM, 0, "device name");
-    (void)snprintf(text, cap, "CPU (%s)", what);
+    (void)snprintf(text, cap, "%s (%s)", kind, what);
     m->info.device = text;
     return GALEN_OK;
 }
@@ -144,6 +159,7 @@ fail:
 void galen_model_close(galen_model *m) {
     if (!m) return;
     if (m->device) m->api->close(m->device);
+    plugin_close(m->plugin);
     model_close(m->net);
     tokenizer_close(m->vocab);
     gguf_close(m->file);

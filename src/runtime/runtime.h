@@ -12,6 +12,7 @@ struct galen_model {
     gguf *file;
     tokenizer *vocab;
     model *net;              /* NULL when vocab-only and the file holds no network we know */
+    struct plugin *plugin;   /* that api comes from, or NULL */
     const backend_api *api;  /* NULL when vocab-only */
     backend *device;         /* NULL when vocab-only */
     const chat_format *chat; /* NULL when none is known */
