@@ -233,7 +233,7 @@ typedef mm_v16 (*mm_floats_fn)(const uint8_t *row, int64_t i);
 /* Sixteen weights of which n exist, and as many of x: what is missing is -0 * +0, which changes no sum, not even -0. */
 MM_INLINE mm_v16 mm_weights_part(mm_floats_fn get, int size, const uint8_t *row, int64_t i, int n) {
     uint8_t padded[64] = {0};
-    memcpy(padded, row + (size_t)i * (size_t)size, (size_t)(n * size));
+    memcpy(padded, row + (size_t)i * (size_t)size, (size_t)n * (size_t)size);
     for (int j = n; j < 16; j++) padded[j * size + size - 1] = 0x80; /* little-endian: the sign */
     return get(padded, 0);
 }
