@@ -30,42 +30,60 @@ static void unpack_f16(const kv_layout *kl, const char *head, int32_t slot, floa
     for (size_t i = 0; i < n_v; i += 16) v16_store(v + i, v16_load_half(vt + i));
 }
 
-static void unpack_q8_0(const kv_layout *kl, const char *head, int32_t slot, float *k, float *v) {
+static void unpack_q8_0_keys(const kv_layout *kl, const char *head, int32_t slot, float *k) {
     const int8_t *kt = (const int8_t *)head + (size_t)slot * (size_t)kl->d;
-    const int8_t *vt = (const int8_t *)(head + kl->v) + (size_t)slot * (size_t)kl->d_pad;
     const uint16_t *ks = (const uint16_t *)(const void *)(head + kl->k_scales) + (size_t)slot * (size_t)kl->n_blocks;
-    const uint16_t *vs = (const uint16_t *)(const void *)(head + kl->v_scales) + (size_t)slot * (size_t)kl->n_blocks;
     for (int32_t t = 0; t < ATTEND_TILE / KV_LANES; t++)
-        for (int32_t i = 0; i < kl->d; i++) {
-            const size_t at = ((size_t)t * (size_t)kl->d + (size_t)i) * KV_LANES;
-            const v16 d = v16_load_half(ks + (t * kl->n_blocks + i / KV_BLOCK) * KV_LANES);
-            v16_store(k + at, v16_mul(v16_load_i8(kt + at), d));
-        }
-    for (int32_t s = 0; s < ATTEND_TILE; s++) {
-        float scales[16];
         for (int32_t b = 0; b < kl->n_blocks; b++) {
-            uint16_t h[16] = {vs[s * kl->n_blocks + b]};
-            v16_store(scales, v16_load_half(h));
-            for (int32_t i = b * KV_BLOCK; i < kl->d_pad && i < (b + 1) * KV_BLOCK; i += 16) {
-                const size_t at = (size_t)s * (size_t)kl->d_pad + (size_t)i;
-                v16_store(v + at, v16_mul(v16_load_i8(vt + at), v16_set(scales[0])));
+            const v16 d = v16_load_half(ks + (t * kl->n_blocks + b) * KV_LANES);
+            for (int32_t i = b * KV_BLOCK; i < kl->d && i < (b + 1) * KV_BLOCK; i++) {
+                const size_t at = ((size_t)t * (size_t)kl->d + (size_t)i) * KV_LANES;
+                v16_store(k + at, v16_mul(v16_load_i8(kt + at), d));
             }
         }
+}
+
+static void unpack_q8_0_values(const kv_layout *kl, const char *head, int32_t slot, float *v) {
+    const int8_t *vt = (const int8_t *)(head + kl->v) + (size_t)slot * (size_t)kl->d_pad;
+    const uint16_t *vs = (const uint16_t *)(const void *)(head + kl->v_scales) + (size_t)slot * (size_t)kl->n_blocks;
+    float scales[16];
+    for (int32_t n = 0, s = 0, b = 0; n < ATTEND_TILE * kl->n_blocks; n++) { /* scale n is of position s, block b */
+        if (n % 16 == 0) v16_store(scales, v16_load_half(vs + n));
+        const v16 d = v16_set(scales[n % 16]);
+        for (int32_t i = b * KV_BLOCK; i < kl->d_pad && i < (b + 1) * KV_BLOCK; i += 16) {
+            const size_t at = (size_t)s * (size_t)kl->d_pad + (size_t)i;
+            v16_store(v + at, v16_mul(v16_load_i8(vt + at), d));
+        }
+        if (++b == kl->n_blocks) b = 0, s++;
     }
+}
+
+static const char *head_at(const attend_job *job, int32_t pos) {
+    return job->layer + (size_t)job->pages[pos / KV_PAGE] * job->kl->page_bytes + job->head_offset;
+}
+
+/* Ask for a tile that will be opened next: a tile of K is often one page of memory, which the hardware does not look beyond. */
+static void expect_tile(const attend_job *job, int32_t pos) {
+    const kv_layout *kl = job->kl;
+    const size_t half = (size_t)(pos % KV_PAGE / ATTEND_TILE), k_bytes = kl->k_scales / 2, v_bytes = (kl->v_scales - kl->v) / 2;
+    const char *k = head_at(job, pos) + half * k_bytes, *v = head_at(job, pos) + kl->v + half * v_bytes;
+    for (size_t i = 0; i < k_bytes; i += 64) __builtin_prefetch(k + i);
+    for (size_t i = 0; i < v_bytes; i += 64) __builtin_prefetch(v + i);
 }
 
 /* The tile of positions [pos, pos + 32) into v->kt, v->vt. */
 static void open_tile(attend_view *w, int32_t pos) {
     const attend_job *job = w->job;
     const kv_layout *kl = job->kl;
-    const char *head = job->layer + (size_t)job->pages[pos / KV_PAGE] * kl->page_bytes + job->head_offset;
+    const char *head = head_at(job, pos);
     const int32_t slot = pos % KV_PAGE;
     w->kt = w->k;
     w->vt = w->v;
     if (kl->type == KV_F16) {
         unpack_f16(kl, head, slot, w->k, w->v);
     } else if (kl->type == KV_Q8_0) {
-        unpack_q8_0(kl, head, slot, w->k, w->v);
+        unpack_q8_0_keys(kl, head, slot, w->k);
+        unpack_q8_0_values(kl, head, slot, w->v);
     } else {
         w->kt = (const float *)(const void *)head + (size_t)slot * (size_t)kl->d;
         w->vt = (const float *)(const void *)(head + kl->v) + (size_t)slot * (size_t)kl->d_pad;
@@ -197,7 +215,7 @@ static void weigh_row(attend_view *w, int32_t row, int32_t pos, int32_t *a, int3
     for (int32_t i = row * w->job->n_group; i < (row + 1) * w->job->n_group; i++) weigh(w, i, *a, *b);
 }
 
-static void attend_tile(attend_view *w, int32_t pos) {
+static void attend_tile(attend_view *w, int32_t pos, int32_t end_pos) {
     const attend_job *job = w->job;
     const int32_t g = job->n_group;
     int32_t a, b, begin = 0, end = job->n_rows; /* rows that see any of the tile stand together */
@@ -205,6 +223,7 @@ static void attend_tile(attend_view *w, int32_t pos) {
     while (end > begin && !seen(job, end - 1, pos, &a, &b)) end--;
     if (begin == end) return;
     open_tile(w, pos);
+    if (pos + ATTEND_TILE < end_pos) expect_tile(job, pos + ATTEND_TILE);
     scores(w, begin * g, end * g);
     for (int32_t row = begin; row < end;) {
         int32_t next = row + 1;
@@ -237,7 +256,7 @@ static void attend(const attend_job *job, int32_t begin, int32_t end, float *par
         const int32_t low = job->first_pos - job->window + 1;
         if (begin < low) begin = low - low % ATTEND_TILE;
     }
-    for (int32_t pos = begin; pos < end; pos += ATTEND_TILE) attend_tile(&w, pos);
+    for (int32_t pos = begin; pos < end; pos += ATTEND_TILE) attend_tile(&w, pos, end);
 }
 
 static void attend_merge(const kv_layout *kl, float *total, const float *part) {
