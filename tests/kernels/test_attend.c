@@ -128,13 +128,14 @@ static void rounded(kv_type type, const float *x, int32_t d, double *out) {
     }
 }
 
-static void exact_row(const cache *s, const attend_case *c, int32_t query, float *out) {
+/* k, v [MAX_POS][d]: as the cache rounds them. */
+static void exact_row(const cache *s, const attend_case *c, const double *k, const double *v, int32_t query, float *out) {
     const int32_t pos = c->first_pos + query / c->n_group;
     const int32_t low = c->window && pos >= c->window ? pos - c->window + 1 : 0;
     const float *q = s->q + (size_t)query * (size_t)c->d;
-    double score[MAX_POS], sum = 0, most = -INFINITY, y[MAX_D] = {0}, x[MAX_D];
+    double score[MAX_POS], sum = 0, most = -INFINITY, y[MAX_D] = {0};
     for (int32_t p = low; p <= pos; p++) {
-        rounded(s->kl.type, s->k + (size_t)p * (size_t)c->d, c->d, x);
+        const double *x = k + (size_t)p * (size_t)c->d;
         double dot = 0;
         for (int32_t i = 0; i < c->d; i++) dot += (double)q[i] * x[i];
         score[p] = dot * (double)scale_of(c);
@@ -142,7 +143,7 @@ static void exact_row(const cache *s, const attend_case *c, int32_t query, float
         most = fmax(most, score[p]);
     }
     for (int32_t p = low; p <= pos; p++) {
-        rounded(s->kl.type, s->v + (size_t)p * (size_t)c->d, c->d, x);
+        const double *x = v + (size_t)p * (size_t)c->d;
         const double weight = exp(score[p] - most);
         sum += weight;
         for (int32_t i = 0; i < c->d; i++) y[i] += weight * x[i];
@@ -160,6 +161,7 @@ static int sets(const cpu_ops **out) {
 /* The design page's bound for f32 operations. */
 static void against_double(void **state) {
     static float got[64 * MAX_GROUP * MAX_D], want[64 * MAX_GROUP * MAX_D];
+    static double k[MAX_POS * MAX_D], v[MAX_POS * MAX_D];
     const cpu_ops *all[8];
     (void)state;
     for (int s = 0, n_sets = sets(all); s < n_sets; s++)
@@ -168,7 +170,12 @@ static void against_double(void **state) {
                 const attend_case *c = &cases[i];
                 cache kv = cache_of(all[s], (kv_type)type, c);
                 run(all[s], &kv, c, 0, c->n_rows, got);
-                for (int32_t j = 0; j < c->n_rows * c->n_group; j++) exact_row(&kv, c, j, want + (size_t)j * (size_t)c->d);
+                for (int32_t p = 0; p < c->first_pos + c->n_rows; p++) {
+                    const size_t at = (size_t)p * (size_t)c->d;
+                    rounded((kv_type)type, kv.k + at, c->d, k + at);
+                    rounded((kv_type)type, kv.v + at, c->d, v + at);
+                }
+                for (int32_t j = 0; j < c->n_rows * c->n_group; j++) exact_row(&kv, c, k, v, j, want + (size_t)j * (size_t)c->d);
                 const double nmse = random_net_nmse(got, want, (size_t)(c->n_rows * c->n_group * c->d));
                 if (!(nmse <= 1e-12))
                     fail_msg("%s, %s, KV %s: NMSE %.3g", c->why, all[s]->isa, kv_type_name((kv_type)type), nmse);
