@@ -185,30 +185,33 @@ static void against_double(void **state) {
 
 /* Row by row, on every set, against all rows together on the generic one; and that against the bytes which x86-64 and ARMv8
  * were found to agree on. */
-static void same_bytes(void **state) {
+static void same_bytes_case(const attend_case *c, kv_type type, uint64_t *digest) {
     static float got[64 * MAX_GROUP * MAX_D], want[64 * MAX_GROUP * MAX_D];
-    const cpu_ops *all[8];
+    const size_t row = (size_t)c->n_group * (size_t)c->d, n = (size_t)c->n_rows * row;
+    const cpu_ops *all[8], *generic = cpu_ops_get("generic");
+    cache kv = cache_of(generic, type, c);
+    run(generic, &kv, c, 0, c->n_rows, want);
+    *digest = random_net_digest(*digest, want, (int64_t)n);
+    for (int s = 0, n_sets = sets(all); s < n_sets; s++) {
+        cache own = cache_of(all[s], type, c);
+        assert_memory_equal(kv.pages, own.pages, MAX_POS / KV_PAGE * kv.kl.page_bytes);
+        for (int is_single = all[s] == generic; is_single < 2; is_single++) {
+            const int32_t step = is_single ? 1 : c->n_rows;
+            for (int32_t r = 0; r < c->n_rows; r += step) run(all[s], &own, c, r, step, got + (size_t)r * row);
+            if (memcmp(got, want, n * sizeof *got) != 0)
+                fail_msg("%s, %s, KV %s, %s: bytes differ", c->why, all[s]->isa, kv_type_name(type),
+                         is_single ? "row by row" : "together");
+        }
+        cache_free(&own);
+    }
+    cache_free(&kv);
+}
+
+static void same_bytes(void **state) {
     uint64_t digest = 14695981039346656037u;
     (void)state;
-    for (int s = 0, n_sets = sets(all); s < n_sets; s++)
-        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-            for (int type = 0; type < N_KV_TYPES; type++) {
-                const attend_case *c = &cases[i];
-                const size_t row = (size_t)(c->n_group * c->d), n = (size_t)c->n_rows * row;
-                cache kv = cache_of(cpu_ops_get("generic"), (kv_type)type, c), own = cache_of(all[s], (kv_type)type, c);
-                assert_memory_equal(kv.pages, own.pages, MAX_POS / KV_PAGE * kv.kl.page_bytes);
-                run(cpu_ops_get("generic"), &kv, c, 0, c->n_rows, want);
-                if (s == 0) digest = random_net_digest(digest, want, (int64_t)n);
-                for (int pass = 0; pass < 2; pass++) {
-                    const int32_t step = pass ? 1 : c->n_rows;
-                    for (int32_t r = 0; r < c->n_rows; r += step) run(all[s], &own, c, r, step, got + (size_t)r * row);
-                    if (memcmp(got, want, n * sizeof *got) != 0)
-                        fail_msg("%s, %s, KV %s, %s: bytes differ", c->why, all[s]->isa, kv_type_name((kv_type)type),
-                                 pass ? "row by row" : "together");
-                }
-                cache_free(&kv);
-                cache_free(&own);
-            }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int type = 0; type < N_KV_TYPES; type++) same_bytes_case(&cases[i], (kv_type)type, &digest);
     if (digest != 0x38dd9d21f9199de5) fail_msg("digest 0x%llx", (unsigned long long)digest);
 }
 
