@@ -22,9 +22,9 @@ static const shape llama_1b = {"1B", 2048, 16, 32, 8, 64, 8192, 128256};
 enum { TEMPLATE_ROWS = 32, REPEATS = 5, N_DECODE = 64 };
 /* Choices to try beside the backend's own; -1 = its own. */
 static struct {
-    int per_sm;
+    int per_sm, act_rows;
     bool has_no_pdl, has_few;
-} tuning = {-1, false, false};
+} tuning = {-1, 0, false, false};
 static FILE *json;
 static bool is_first = true;
 
@@ -252,6 +252,7 @@ static void run_case(const bench_case *c) {
     const double load = seconds() - t;
     must(m.api->work_open(&m.w, m.b, &lim, &err), &err);
     if (tuning.per_sm >= 0) m.w->queue.per_sm = tuning.per_sm;
+    m.w->queue.act_rows = tuning.act_rows;
     if (tuning.has_no_pdl) m.w->queue.has_pdl = false;
     printf("%s on %s: %.2f GB of weights, loaded in %.2f s\n", c->name, m.api->describe(m.b), (double)m.b->memory_bytes / 1e9,
            load);
@@ -286,6 +287,8 @@ int main(int argc, char **argv) {
             json = fopen(argv[++i], "w");
         else if (!strcmp(argv[i], "--per-sm") && i + 1 < argc)
             tuning.per_sm = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--act-rows") && i + 1 < argc)
+            tuning.act_rows = atoi(argv[++i]);
         else if (!strcmp(argv[i], "--no-pdl"))
             tuning.has_no_pdl = true;
         else if (!strcmp(argv[i], "--decode"))

@@ -24,6 +24,7 @@ void device_free(void *p);
 void test_kernels(void);
 void test_networks(void);
 void test_failures(void);
+void test_small(void); /* every kernel of a step once or twice */
 void test_golden(const char *dir);
 
 extern int64_t malloc_countdown; /* > 0: that many more device or pinned allocations succeed, then one fails; 0 = never fail */

@@ -314,6 +314,33 @@ static void long_context(void) {
     arena_free(&mem);
 }
 
+/* Few tokens through every path: decode, small batches, tiles; one quantised type and one float. */
+void test_small(void) {
+    static const int length[N_SEQS] = {40, 2, 5};
+    static const struct {
+        net_spec spec;
+        kv_type kv;
+    } table[] = {
+        {{.weights = TENSOR_Q4_K}, KV_F16}, {{.weights = TENSOR_Q8_0, .d_head = 80}, KV_F16}, {{.weights = TENSOR_F32}, KV_Q8_0}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        arena mem = {0};
+        const net_spec spec = spec_of(table[i].spec);
+        network *net = random_net(&mem, &spec);
+        play_opts o = {.length = length, .chunk = 40, .has_hidden = true, .kv = table[i].kv, .n_ctx = 64, .ill_seq = -1};
+        record want = play(backend_cpu(), net, &o);
+        static const int chunks[] = {40, 5, 1};
+        for (int c = 0; c < 3; c++) {
+            o.chunk = chunks[c];
+            record got = play(backend_cuda(), net, &o);
+            compare(&got, &want, 2e-3, "small networks against the CPU", tensor_type_get((uint32_t)spec.weights)->name,
+                    chunks[c]);
+            record_free(&got);
+        }
+        record_free(&want);
+        arena_free(&mem);
+    }
+}
+
 void test_networks(void) {
     against_ref();
     same_bytes();

@@ -57,36 +57,43 @@ struct unit_bits {
     uint32_t h0, h1, s, d;
 };
 
+/* Where a row's planes begin. */
+struct row_planes {
+    const uint8_t *q, *h, *s, *d;
+    __device__ __forceinline__ row_planes() {}
+    __device__ __forceinline__ row_planes(const dev_matrix &m, int64_t row)
+        : q(m.q + row * m.q_row), h(m.h + row * m.h_row), s(m.s + row * m.s_row), d(m.d + row * m.d_row) {}
+};
+
 template <int T> struct format {
     static constexpr format_bytes bytes = format_bytes_of(T);
     static constexpr bool is_iq4 = T == TENSOR_IQ4_NL || T == TENSOR_IQ4_XS;
     static constexpr bool is_signed_k = T == TENSOR_Q3_K || T == TENSOR_Q6_K; /* d * scale * (q - offset), a scale for 16 */
 
-    static __device__ __forceinline__ unit_bits load(const dev_matrix &m, int64_t row, int u) {
+    static __device__ __forceinline__ unit_bits load(const row_planes &r, int u, int n_units) {
         unit_bits b = {};
-        const uint8_t *q = m.q + row * m.q_row;
         if constexpr (T == TENSOR_Q8_0) {
-            b.q0 = stream16(q + half_offset(u, 0, m.n_units));
-            b.q1 = stream16(q + half_offset(u, 1, m.n_units));
+            b.q0 = stream16(r.q + half_offset(u, 0, n_units));
+            b.q1 = stream16(r.q + half_offset(u, 1, n_units));
         } else if constexpr (bytes.q == 32) {
-            b.q0 = stream16(q + 32 * u);
-            b.q1 = stream16(q + 32 * u + 16);
+            b.q0 = stream16(r.q + 32 * u);
+            b.q1 = stream16(r.q + 32 * u + 16);
         } else if constexpr (bytes.q == 16) {
-            b.q0 = stream16(q + 16 * u);
+            b.q0 = stream16(r.q + 16 * u);
         } else {
-            const uint2 v = stream8(q + 8 * u);
+            const uint2 v = stream8(r.q + 8 * u);
             b.q0.x = v.x, b.q0.y = v.y;
         }
-        if constexpr (bytes.h == 4) b.h0 = stream4(m.h + row * m.h_row + 4 * u);
+        if constexpr (bytes.h == 4) b.h0 = stream4(r.h + 4 * u);
         if constexpr (bytes.h == 8) {
-            const uint2 v = stream8(m.h + row * m.h_row + 8 * u);
+            const uint2 v = stream8(r.h + 8 * u);
             b.h0 = v.x, b.h1 = v.y;
         }
-        if constexpr (bytes.s == 1) b.s = __ldg(m.s + row * m.s_row + u);
-        if constexpr (bytes.s == 2) b.s = __ldg((const uint16_t *)(m.s + row * m.s_row) + u);
-        if constexpr (bytes.s == 4) b.s = __ldg((const uint32_t *)(m.s + row * m.s_row) + u);
-        if constexpr (bytes.d == 2) b.d = __ldg((const uint16_t *)(m.d + row * m.d_row) + u / UNITS_SUPER);
-        if constexpr (bytes.d == 4) b.d = __ldg((const uint32_t *)(m.d + row * m.d_row) + u / UNITS_SUPER);
+        if constexpr (bytes.s == 1) b.s = __ldg(r.s + u);
+        if constexpr (bytes.s == 2) b.s = __ldg((const uint16_t *)r.s + u);
+        if constexpr (bytes.s == 4) b.s = __ldg((const uint32_t *)r.s + u);
+        if constexpr (bytes.d == 2) b.d = __ldg((const uint16_t *)r.d + u / UNITS_SUPER);
+        if constexpr (bytes.d == 4) b.d = __ldg((const uint32_t *)r.d + u / UNITS_SUPER);
         return b;
     }
 

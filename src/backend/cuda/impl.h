@@ -36,7 +36,8 @@ typedef struct work_buffers {
     float *x, *qkv, *att, *ff, *up, *tmp; /* [max_rows][a row, padded] */
     dev_acts a, b;                        /* products' inputs: of n_embd or n_q values; of n_ff */
     float *parts;
-    int32_t *arrived;
+    int32_t *arrived;    /* of attention's pieces: [few rows][n_head]  */
+    int32_t *half_units; /* of halves of quantised units: [n_ff / 32]  */
     float *cos, *sin;
     float *logits;      /* [PASS_ROWS][n_vocab] */
     uint8_t *mail;      /* the batch: see mailbox */
@@ -76,10 +77,10 @@ typedef struct step {
 /* The batch in flight, as embed or set_hidden received it. */
 typedef struct batch_state {
     int32_t n_rows, n_out, n_seqs;
-    int32_t n_splits;                        /* the most pieces a row's context is cut into, rounded up to a power of two */
-    bool is_decode;                          /* every row stands alone in its sequence */
-    bool is_given;                           /* hidden states came from the host */
-    int32_t n_tiles;       /* of attend_tiles.h; 0 in small batches */
+    int32_t n_splits; /* the most pieces a row's context is cut into, rounded up to a power of two */
+    bool is_decode;   /* every row stands alone in its sequence */
+    bool is_given;    /* hidden states came from the host */
+    int32_t n_tiles;  /* of attend_tiles.h; 0 in small batches */
     size_t out_at, pages_at, tiles_at, rows_at, bytes; /* offsets in the mailbox: pos, table, out_row, pages, tiles, rows */
 } batch_state;
 

@@ -63,7 +63,7 @@ static galen_status run_products(backend_work *w, const product_plan *p, galen_e
             a.n_rows = p->n_rows - r < PASS_ROWS ? p->n_rows - r : PASS_ROWS;
             for (int32_t j = 0; j < a.n_jobs; j++) a.y[j] = y[j] ? y[j] + (size_t)r * (size_t)p->y_stride : NULL;
             a.in = acts_from(&p->in, r);
-            if (p->out) a.out = acts_from(p->out, r);
+            if (p->out) a.out = acts_from(p->out, r), a.arrived = w->buf.half_units;
             const int e = cuda_product(&w->queue, &a);
             if (e) return cuda_fail(err, e, "product");
         }

@@ -66,10 +66,11 @@ typedef struct dev_acts {
 typedef struct cuda_queue {
     void *stream; /* cudaStream_t */
     int32_t n_sm;
-    int32_t per_sm;  /* blocks of a one-row product that an SM gets: room beside them lets the next launch settle in */
-    bool has_mma;    /* 8.0 or later: m16n8k16 on the tensor cores */
-    bool has_pdl;    /* compute capability 9.0 or later                                               */
-    bool is_chained; /* the work before is a kernel of ours: the next may start early and wait inside */
+    int32_t per_sm;   /* blocks of a one-row product that an SM gets: room beside them lets the next launch settle in */
+    int32_t act_rows; /* outputs in a tile of PRODUCT_ACT, a part of a unit; 0 = as fits */
+    bool has_mma;     /* 8.0 or later: m16n8k16 on the tensor cores */
+    bool has_pdl;     /* compute capability 9.0 or later                                               */
+    bool is_chained;  /* the work before is a kernel of ours: the next may start early and wait inside */
 } cuda_queue;
 
 typedef enum product_mode {
@@ -90,9 +91,11 @@ typedef struct product_args {
     const float *x, *norm;
     float eps;
     product_mode mode;
-    dev_acts out; /* PRODUCT_ACT */
+    dev_acts out;     /* PRODUCT_ACT: f is always there */
+    int32_t *arrived; /* PRODUCT_ACT, quantised: [n_out / UNIT], zero between launches */
     bool is_gelu, is_out_quantised;
-    float softcap; /* of what is stored; 0 = none */
+    bool is_copied; /* filled in: the one row goes through shared memory */
+    float softcap;  /* of what is stored; 0 = none */
 } product_args;
 
 /* Where rows of the batch stand. */

@@ -96,6 +96,7 @@ static void lay_out(taker *t, const network *net, const work_limits *lim, const 
     lay_out_acts(t, &b->b, rows, s->ff_stride);
     b->parts = take(t, few * (size_t)net->n_head * MAX_SPLITS, (uint64_t)(net->d_head + 8) * f);
     b->arrived = take(t, few, (uint64_t)net->n_head * sizeof(int32_t));
+    b->half_units = take(t, (uint64_t)s->ff_stride / UNIT, sizeof(int32_t));
     b->cos = take(t, rows * (size_t)s->n_ropes, (uint64_t)(net->n_rot / 2) * f);
     b->sin = take(t, rows * (size_t)s->n_ropes, (uint64_t)(net->n_rot / 2) * f);
     b->logits = take(t, lim->max_out > PASS_ROWS ? PASS_ROWS : 0, (uint64_t)net->n_vocab * f);
