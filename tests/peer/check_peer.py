@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Real models against llama.cpp (tests/peer/llamacpp.py says which): SmolLM2-135M-Instruct Q4_1 and Gemma 3 270M Q4_K_M.
 
-Both engines round activations to int8 when weights are quantised, each in its own way, so their logits differ by the sum of two
-roundings: two builds of llama.cpp (AVX2 and AVX-512) differ from each other by a mean KL divergence of 3e-3 (SmolLM2) and 5e-3
-(Gemma) on this page. What can be demanded of an engine is judged where rounding is out of the way, on a twin of each file with
-its weights as F16, which both engines compute exactly; and the quantised files are held against the twin:
+llama.cpp rounds activations to int8 when weights are quantised, so its logits carry that noise: two builds of it (AVX2 and
+AVX-512) differ from each other by a mean KL divergence of 3e-3 (SmolLM2) and 5e-3 (Gemma) on this page, and an exact engine differs
+from it by as much. Galen rounds to 15 bits. So engines are compared where rounding is out of the way, on a twin of each file with
+its weights as F16, which both compute exactly; and Galen on the quantised file is held against the peer on the twin:
 
   ids      of 20 prompts and of a page of text: equal
   twin     page: mean KL <= 1e-3. After each prompt, along the peer's 64 greedy tokens: the same top token wherever the peer's
            top-two gap (of logits) exceeds 0.05
-  file     page: Galen is no further from the exact distribution than the peer is (mean KL, with 10 % for the luck of one page)
+  file     page: mean KL of Galen from the exact distribution <= 5e-5 (5e-6 measured; the peer's own is 3e-3 and 5e-3)
            greedy: 64 tokens equal to the peer's until a gap within the noise that the page showed (six standard deviations)
 Prints the numbers. check_peer.py [prebuilt|native] names the peer. Models are kept in the data and cache folders."""
 import glob
@@ -30,7 +30,7 @@ import llamacpp  # noqa: E402
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, quants  # noqa: E402
 
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-N_GREEDY, GAP, KL_BOUND, N_CTX = 64, 0.05, 1e-3, 1024
+N_GREEDY, GAP, KL_BOUND, FILE_KL_BOUND, N_CTX = 64, 0.05, 1e-3, 5e-5, 1024
 
 PROMPTS = [
     "Patient has persistent cough, fever, and chest pain for 3 days",
@@ -188,7 +188,7 @@ def judge_file(c, name, exact, theirs, mine, page):
     nll = [-log_softmax(x)[np.arange(len(page) - 1), page[1:]].mean() for x in (theirs, mine)]
     print(f"{name}: page: mean KL from the exact distribution {of_galen:.2e}, the peer's {of_peer:.2e} (from each other {kl(theirs, mine):.2e}); "
           f"perplexity {np.exp(nll[1]):.3f}, the peer's {np.exp(nll[0]):.3f}; noise of a top-two gap {noise:.3f}")
-    c.check(of_galen <= 1.1 * of_peer, f"{name}: mean KL {of_galen:.2e} from exact, the peer's is {of_peer:.2e}")
+    c.check(of_galen <= FILE_KL_BOUND, f"{name}: mean KL {of_galen:.2e} from exact, bound {FILE_KL_BOUND:.0e}; the peer's is {of_peer:.2e}")
     c.check(abs(nll[1] - nll[0]) <= 0.01, f"{name}: mean negative log-likelihood {nll[1]:.4f}, the peer's {nll[0]:.4f}")
     return noise
 
