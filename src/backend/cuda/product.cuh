@@ -235,7 +235,7 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>()) produ
     acts_view a = {p.in.q, p.in.rec, p.in.f, p.in.stride};
     float factor = 1;
     if (NC == 1 && p.x) {
-        const int n = p.w[0].n_in, n_floats = state::is_float ? (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD : n / 4 + n / UNIT * 2;
+        const int n = p.w[0].n_in, n_floats = state::is_float ? (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD : (n / 4 + n / UNIT * 2 + 3) / 4 * 4;
         float *norm = own + n_floats;
         if constexpr (!state::is_float)
             for (int i = threadIdx.x; i < n / 4; i += PRODUCT_THREADS) ((float4 *)norm)[i] = ((const float4 *)p.norm)[i];
@@ -301,7 +301,7 @@ template <int T> static int32_t product_launch(cuda_queue *q, product_args *p) {
     const size_t n = (size_t)p->w[0].n_in, padded = (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD;
     p->is_copied = !p->x && nc == 1 && !is_float_type(T) && n >= 8 * 1024 && n <= 28 * 1024; /* a short row is as soon read in place */
     if (p->x || p->is_copied) shared += is_float_type(T) ? padded * sizeof(float) : n + n / UNIT * sizeof(act_rec);
-    if (p->x && !is_float_type(T)) shared += n * sizeof(float);
+    if (p->x && !is_float_type(T)) shared += 16 + n * sizeof(float); /* the norm begins at a multiple of 16 bytes */
     if (nc == 1) return r == 1 ? product_launch_as<T, 1, 1>(q, p, n_blocks, shared) : product_launch_as<T, 1, 2>(q, p, n_blocks, shared);
     if (nc == 2) return product_launch_as<T, 2, 2>(q, p, n_blocks, shared);
     if (nc == 4) return product_launch_as<T, 4, 2>(q, p, n_blocks, shared);
