@@ -22,6 +22,7 @@ void host_copy(void *to, const void *from, size_t n);
 void device_free(void *p);
 
 void test_kernels(void);
+void test_units(void); /* a part of kernels */
 void test_networks(void);
 void test_failures(void);
 void test_small(void); /* every kernel of a step once or twice */

@@ -254,8 +254,70 @@ static const product_case float_products[] = {
     {1, 1, 1, PRODUCT_ADD, false, "one weight"},
 };
 
+/* The activation's output as int8: tiles of a whole unit, of a half and of a quarter, joined by the block that comes last, give
+ * the same bytes, and they mean what the float output says. */
+static void units_in_parts(cuda_queue *q, int type) {
+    enum { N_IN = 1024, N_FF = 1056 };
+    const product_case c = {N_IN, N_FF, 1, PRODUCT_ACT, true, "units in parts"};
+    const char *name = tensor_type_get((uint32_t)type)->name;
+    weights w[2] = {make_weights(q, type, N_IN, N_FF), make_weights(q, type, N_IN, N_FF)};
+    inputs in = make_inputs(q, &c, cuda_is_float(type));
+    int32_t zero[N_FF / UNIT] = {0}, *arrived = device_copy(zero, sizeof zero);
+    int8_t levels[4][N_FF];
+    act_rec rec[4][N_FF / UNIT];
+    float f[N_FF];
+    double want[N_FF], diff = 0, all = 0;
+    for (int i = 0; i < 4; i++) { /* 32, 16, 8 rows a tile; then floats */
+        dev_acts out = {.q = device_copy(NULL, N_FF),
+                        .rec = device_copy(NULL, sizeof rec[0]),
+                        .f = device_copy(NULL, sizeof f),
+                        .stride = N_FF};
+        product_args a = {.w = {w[0].m, w[1].m},
+                          .n_jobs = 2,
+                          .n_rows = 1,
+                          .mode = PRODUCT_ACT,
+                          .x = in.d_x,
+                          .norm = in.d_norm,
+                          .eps = 1e-5f,
+                          .out = out,
+                          .is_out_quantised = i < 3,
+                          .arrived = arrived};
+        q->act_rows = i < 3 ? UNIT >> i : 0;
+        check_that(cuda_product(q, &a) == 0 && cudaDeviceSynchronize() == cudaSuccess, "%s: units in %d parts", name, 1 << i);
+        host_copy(levels[i], out.q, N_FF);
+        host_copy(rec[i], out.rec, sizeof rec[i]);
+        if (i == 3) host_copy(f, out.f, sizeof f);
+        device_free(out.q);
+        device_free(out.rec);
+        device_free(out.f);
+    }
+    q->act_rows = 0;
+    for (int i = 1; i < 3; i++)
+        check_that(!memcmp(levels[i], levels[0], N_FF) && !memcmp(rec[i], rec[0], sizeof rec[0]), "%s: units in %d parts differ",
+                   name, 1 << i);
+    for (int i = 0; i < N_FF; i++) {
+        want[i] = (double)rec[0][i / UNIT].d * levels[0][half_at(i / UNIT, i % 32 / 16, N_FF / UNIT) + (uint32_t)(i % 16)];
+        diff += (want[i] - (double)f[i]) * (want[i] - (double)f[i]), all += (double)f[i] * (double)f[i];
+    }
+    check_bound("gate times up, int8", diff / all, 2e-4, "%s: units in parts", name); /* longer tails than a norm leaves */
+    int32_t left[N_FF / UNIT];
+    host_copy(left, arrived, sizeof left);
+    check_that(!memcmp(left, zero, sizeof zero), "%s: counters are not back at zero", name);
+    device_free(arrived);
+    free_inputs(&in);
+    free_weights(&w[0]);
+    free_weights(&w[1]);
+}
+
+void test_units(void) {
+    cuda_queue q = queue();
+    for (int type = 0; type < TENSOR_TYPE_END; type++)
+        if (cuda_takes(type)) units_in_parts(&q, type);
+}
+
 void test_kernels(void) {
     cuda_queue q = queue();
+    test_units();
     for (int type = 0; type < TENSOR_TYPE_END; type++) {
         if (!cuda_takes(type)) continue;
         const bool is_float = cuda_is_float(type), is_small = tensor_type_get((uint32_t)type)->block_weights <= 32;

@@ -64,9 +64,7 @@ template <> struct kv_piece<KV_Q8_0> {
 };
 
 /* Running softmax of G heads over the positions a lane group has seen. */
-template <int G> struct running {
-    float max[G], sum[G], acc[G][8];
-};
+template <int G> struct running { float max[G], sum[G], acc[G][8]; };
 
 /* The factor that takes a state with maximum from to maximum to >= from; an empty state (-inf) counts for nothing. */
 __device__ static inline float rebase(float from, float to) {
@@ -74,7 +72,8 @@ __device__ static inline float rebase(float from, float to) {
 }
 
 template <int KV, int LP, int G, int BATCH>
-__device__ static void walk(const attend_args &p, const float (&q)[G][8], int table, int kv_head, int begin, int end, running<G> &s) {
+__device__ static void walk(const attend_args &p, const float (&q)[G][8], int table, int kv_head, int begin, int end,
+                            running<G> &s) {
     constexpr int n_groups = ATTEND_THREADS / LP;
     const int group = threadIdx.x / LP, part = threadIdx.x % LP;
     const heads_args &h = p.heads;
@@ -171,7 +170,8 @@ __device__ static void weigh(joint &to, const float *tails, int n_heads, int hea
 /* The finished heads of one group: floats, and as the output projection takes them. result is [G][d] in shared memory. */
 __device__ static void put_result(const attend_args &p, int r, int first_head, int n_heads, const float *result) {
     const int d = p.heads.d_head, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    for (int i = threadIdx.x; i < n_heads * d; i += ATTEND_THREADS) p.out[(size_t)r * p.out_stride + first_head * d + i] = result[i];
+    for (int i = threadIdx.x; i < n_heads * d; i += ATTEND_THREADS)
+        p.out[(size_t)r * p.out_stride + first_head * d + i] = result[i];
     if (!p.quantised.q) return;
     const int stride = p.quantised.stride, n_units = p.heads.n_head * d / UNIT;
     for (int u = warp; u < n_heads * d / UNIT; u += ATTEND_WARPS)
@@ -180,7 +180,8 @@ __device__ static void put_result(const attend_args &p, int r, int first_head, i
 }
 
 /* The states of all pieces of this group's heads, joined in their order into result [n_heads][d]. */
-__device__ static void join_splits(const attend_args &p, joint &shared, int r, int first_head, int n_heads, int n_splits, float *result) {
+__device__ static void join_splits(const attend_args &p, joint &shared, int r, int first_head, int n_heads, int n_splits,
+                                   float *result) {
     const int d = p.heads.d_head, width = part_width(d), last = 4 * ((d + 3) / 4);
     const float *parts = p.parts + ((size_t)r * p.heads.n_head + first_head) * MAX_SPLITS * width;
     weigh(shared, parts + last, n_heads, MAX_SPLITS * width, n_splits, width, true);
@@ -228,7 +229,8 @@ __device__ static piece piece_of(const attend_args &p, int most_heads) {
 __device__ static void begin_piece(const attend_args &p, const piece &c, float *qs, float *kvs) {
     const heads_args &h = p.heads;
     const int warp = threadIdx.x / 32, d = h.d_head;
-    const bool is_owner = p.is_fused && c.end == c.pos + 1 && c.begin <= c.pos; /* the last pieces of an uneven cut may be empty */
+    const bool is_owner =
+        p.is_fused && c.end == c.pos + 1 && c.begin <= c.pos; /* the last pieces of an uneven cut may be empty */
     for (int i = warp; i < c.n_heads + (is_owner ? 2 : 0); i += ATTEND_WARPS) {
         const bool is_kv = i >= c.n_heads, is_v = i == c.n_heads + 1;
         float *head = is_kv ? kvs + (is_v ? d : 0) : qs + i * d;
@@ -241,8 +243,8 @@ __device__ static void begin_piece(const attend_args &p, const piece &c, float *
 
 /* States of the block's warps, [ATTEND_WARPS][most_heads][width] with maximum and sum behind d_padded values, into the row's
  * result or, where the context is in several pieces, into parts; the last block to arrive joins those. */
-__device__ static void end_piece(const attend_args &p, const piece &c, joint &shared, const float *states, int most_heads, int width,
-                                 int d_padded, float *result) {
+__device__ static void end_piece(const attend_args &p, const piece &c, joint &shared, const float *states, int most_heads,
+                                 int width, int d_padded, float *result) {
     const heads_args &h = p.heads;
     const int d = h.d_head;
     __syncthreads();
@@ -282,7 +284,8 @@ __device__ static void end_piece(const attend_args &p, const piece &c, joint &sh
 
 /* Any KV type, any head.
  * Dynamic shared memory: q [G][d], k and v [2][d], states [ATTEND_WARPS][G][8 LP + 2]; the result takes the place of q. */
-template <int KV, int LP, int G> __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const __grid_constant__ attend_args p) {
+template <int KV, int LP, int G>
+__global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const __grid_constant__ attend_args p) {
     extern __shared__ __align__(16) float dynamic[];
     __shared__ joint shared;
     constexpr int batch = G >= 8 ? 2 : 4, width = 8 * LP + 2;
@@ -321,8 +324,8 @@ template <int KV, int LP, int G> __global__ void __launch_bounds__(ATTEND_THREAD
 /* ---------------------------------------------------------------- tensor cores */
 
 /* KV_F16 and heads of D = 64 or 128: a warp meets 16 positions with up to 8 query heads at a time, all operands straight from
- * memory. Query heads are the rows of the matrix operations (of 16 rows, 8 stay empty), positions and then dimensions the columns.
- * The order of dimensions within a sum is free, so a lane takes 16 bytes of K, eight dimensions, as the operands of two
+ * memory. Query heads are the rows of the matrix operations (of 16 rows, 8 stay empty), positions and then dimensions the
+ * columns. The order of dimensions within a sum is free, so a lane takes 16 bytes of K, eight dimensions, as the operands of two
  * operations; of V it takes 16 bytes of four positions and pairs them. Q goes in as the sum of two halves, so scores are as
  * exact as f32; the weights are rounded to halves. */
 #if __CUDA_ARCH__ >= 800
@@ -358,15 +361,14 @@ template <int D> struct q_operand {
 };
 
 /* State of head lane / 4: acc[h][j] and acc[h][j + 8] are dimensions 64 h + 16 (lane % 4) + j and + 8 + j. */
-template <int D> struct head_state {
-    float max, sum, acc[D / 64][16];
-};
+template <int D> struct head_state { float max, sum, acc[D / 64][16]; };
 
 template <int D>
 __device__ static void meet_16(const attend_args &p, const piece &c, const q_operand<D> &q, int base, head_state<D> &s) {
     const heads_args &h = p.heads;
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const uint8_t *run = kv_run(h.kv, h.rows, c.table, base, c.kv_head, h.n_head_kv) + (base % KV_PAGE) * D * 2; /* all 16 in one page */
+    const uint8_t *run =
+        kv_run(h.kv, h.rows, c.table, base, c.kv_head, h.n_head_kv) + (base % KV_PAGE) * D * 2; /* all 16 in one page */
     uint4 k[2][D / 32], v[4][D / 64];
 #pragma unroll
     for (int j = 0; j < 2; j++)
@@ -377,7 +379,8 @@ __device__ static void meet_16(const attend_args &p, const piece &c, const q_ope
         const int at = 2 * t + (j & 1) + 8 * (j >> 1);
 #pragma unroll
         for (int i = 0; i < D / 64; i++) /* what is not seen may be anything, and nothing times NaN is NaN */
-            v[j][i] = base + at >= c.begin && base + at < c.end ? *(const uint4 *)(run + h.kv.v + at * D * 2 + 128 * i + 16 * g) : uint4{};
+            v[j][i] = base + at >= c.begin && base + at < c.end ? *(const uint4 *)(run + h.kv.v + at * D * 2 + 128 * i + 16 * g)
+                                                                : uint4{};
     }
     float score[2][2] = {};
 #pragma unroll
@@ -425,7 +428,8 @@ __device__ static void meet_16(const attend_args &p, const piece &c, const q_ope
 #endif
 
 /* Dynamic shared memory: q [8][D], k and v [2][D], states [ATTEND_WARPS][8][D + 4]. */
-template <int D> __global__ void __launch_bounds__(ATTEND_THREADS, D == 64 ? 2 : 1) attend_halves_kernel(const __grid_constant__ attend_args p) {
+template <int D>
+__global__ void __launch_bounds__(ATTEND_THREADS, D == 64 ? 2 : 1) attend_halves_kernel(const __grid_constant__ attend_args p) {
 #if __CUDA_ARCH__ >= 800
     extern __shared__ __align__(16) float dynamic[];
     __shared__ joint shared;
@@ -490,9 +494,12 @@ template <int KV, int LP, int G> static int32_t attend_as(cuda_queue *q, const a
 
 template <int KV, int LP> static int32_t attend_heads(cuda_queue *q, const attend_args *p) {
     switch (heads_of(p->heads.n_head / p->heads.n_head_kv, p->heads.d_head)) {
-    case 1: return attend_as<KV, LP, 1>(q, p);
-    case 2: return attend_as<KV, LP, 2>(q, p);
-    case 4: return attend_as<KV, LP, 4>(q, p);
+    case 1:
+        return attend_as<KV, LP, 1>(q, p);
+    case 2:
+        return attend_as<KV, LP, 2>(q, p);
+    case 4:
+        return attend_as<KV, LP, 4>(q, p);
     default:
         if constexpr (LP < 32) return attend_as<KV, LP, 8>(q, p);
         return cudaErrorInvalidValue;
@@ -501,9 +508,12 @@ template <int KV, int LP> static int32_t attend_heads(cuda_queue *q, const atten
 
 template <int KV> static int32_t attend_lanes(cuda_queue *q, const attend_args *p) {
     switch (lanes_of(p->heads.d_head)) {
-    case 8: return attend_heads<KV, 8>(q, p);
-    case 16: return attend_heads<KV, 16>(q, p);
-    default: return attend_heads<KV, 32>(q, p);
+    case 8:
+        return attend_heads<KV, 8>(q, p);
+    case 16:
+        return attend_heads<KV, 16>(q, p);
+    default:
+        return attend_heads<KV, 32>(q, p);
     }
 }
 
@@ -520,8 +530,11 @@ extern "C" int32_t cuda_attend(cuda_queue *q, const attend_args *p) {
     if (q->has_mma && p->heads.kv.type == KV_F16 && p->heads.d_head == 64) return attend_halves<64>(q, p);
     if (q->has_mma && p->heads.kv.type == KV_F16 && p->heads.d_head == 128) return attend_halves<128>(q, p);
     switch (p->heads.kv.type) {
-    case KV_F16: return attend_lanes<KV_F16>(q, p);
-    case KV_F32: return attend_lanes<KV_F32>(q, p);
-    default: return attend_lanes<KV_Q8_0>(q, p);
+    case KV_F16:
+        return attend_lanes<KV_F16>(q, p);
+    case KV_F32:
+        return attend_lanes<KV_F32>(q, p);
+    default:
+        return attend_lanes<KV_Q8_0>(q, p);
     }
 }

@@ -14,20 +14,21 @@ enum { TILE_THREADS = 128, TILE_ROWS = ATTEND_TILE };
 #define HAS_TILES 1
 #endif
 
+#ifdef HAS_TILES
 /* Halves [64][D] in shared memory; 16-byte pieces of a row are permuted so that eight rows' same piece lie in different banks. */
 template <int D> __device__ static inline uint32_t piece_at(uint32_t base, int row, int piece) {
     return base + (uint32_t)(row * D * 2 + ((piece ^ (row & 7)) * 16));
 }
 
 __device__ static inline void copy_piece(uint32_t to, const void *from, bool is_live) {
-#ifdef HAS_TILES
     const int n = is_live ? 16 : 0; /* the rest is filled with zeros */
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(n) : "memory");
-#endif
 }
 
 __device__ static inline void load_matrices(uint32_t (&r)[4], uint32_t at) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at));
 }
 __device__ static inline void load_matrices_turned(uint32_t (&r)[4], uint32_t at) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -35,11 +36,9 @@ __device__ static inline void load_matrices_turned(uint32_t (&r)[4], uint32_t at
                  : "r"(at));
 }
 __device__ static inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-#ifdef HAS_TILES
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#endif
 }
 __device__ static inline uint32_t pack(float a, float b) {
     const __half2 h = __floats2half2_rn(a, b);
@@ -47,7 +46,8 @@ __device__ static inline uint32_t pack(float a, float b) {
 }
 
 /* Page number page of the sequence into shared memory at base: K, then V; positions after last are zeros. */
-template <int D> __device__ static void fetch_page(const attend_tiles_args &p, uint32_t base, int table, int page, int kv_head, int last) {
+template <int D>
+__device__ static void fetch_page(const attend_tiles_args &p, uint32_t base, int table, int page, int kv_head, int last) {
     const heads_args &h = p.heads;
     const uint8_t *run = kv_run(h.kv, h.rows, table, page * KV_PAGE, kv_head, h.n_head_kv);
     for (int i = threadIdx.x; i < KV_PAGE * D / 8; i += TILE_THREADS) {
@@ -56,9 +56,7 @@ template <int D> __device__ static void fetch_page(const attend_tiles_args &p, u
         copy_piece(piece_at<D>(base, row, piece), run + 16 * i, is_live);
         copy_piece(piece_at<D>(base + KV_PAGE * D * 2, row, piece), run + h.kv.v + 16 * i, is_live);
     }
-#ifdef HAS_TILES
     asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
 }
 
 /* Scores of 16 rows against 64 positions: s[j] are positions 8j .. 8j + 7. */
@@ -82,8 +80,8 @@ template <int D> __device__ static void weigh_page(float (&acc)[D / 8][4], const
     const int lane = threadIdx.x % 32, row = lane % 16, half = lane / 16;
 #pragma unroll
     for (int i = 0; i < 4; i++) { /* 16 positions */
-        const uint32_t a[4] = {pack(s[2 * i][0], s[2 * i][1]), pack(s[2 * i][2], s[2 * i][3]), pack(s[2 * i + 1][0], s[2 * i + 1][1]),
-                               pack(s[2 * i + 1][2], s[2 * i + 1][3])};
+        const uint32_t a[4] = {pack(s[2 * i][0], s[2 * i][1]), pack(s[2 * i][2], s[2 * i][3]),
+                               pack(s[2 * i + 1][0], s[2 * i + 1][1]), pack(s[2 * i + 1][2], s[2 * i + 1][3])};
 #pragma unroll
         for (int j = 0; j < D / 8; j += 2) {
             uint32_t v[4]; /* dimensions 8j..+7, positions 16i and 16i + 8; then dimensions 8j + 8.. */
@@ -96,8 +94,8 @@ template <int D> __device__ static void weigh_page(float (&acc)[D / 8][4], const
 
 /* Scale, cap and mask scores of a page; then the running softmax of this thread's two rows. */
 template <int D>
-__device__ static void soften(const attend_tiles_args &p, float (&s)[8][4], float (&acc)[D / 8][4], float (&max)[2], float (&sum)[2],
-                              const int (&pos)[2], int first_pos) {
+__device__ static void soften(const attend_tiles_args &p, float (&s)[8][4], float (&acc)[D / 8][4], float (&max)[2],
+                              float (&sum)[2], const int (&pos)[2], int first_pos) {
     const int column = threadIdx.x % 4 * 2;
 #pragma unroll
     for (int j = 0; j < 8; j++)
@@ -140,8 +138,10 @@ template <int D> __device__ static void fetch_q(const heads_args &h, uint32_t (&
             q[i][e] = pack(from[0], from[1]);
         }
 }
+#endif
 
-template <int D> __global__ void __launch_bounds__(TILE_THREADS) attend_tiles_kernel(const __grid_constant__ attend_tiles_args p) {
+template <int D>
+__global__ void __launch_bounds__(TILE_THREADS) attend_tiles_kernel(const __grid_constant__ attend_tiles_args p) {
 #ifdef HAS_TILES
     extern __shared__ __align__(16) uint8_t pages[];
     constexpr uint32_t page_bytes = 2 * KV_PAGE * D * 2;

@@ -11,7 +11,7 @@ CUDA_LAST := $(lastword $(GALEN_CUDA_ARCHS))
 # Machine code for each, and PTX of the last, for cards that come later.
 CUDA_CODE := $(foreach a,$(GALEN_CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
              -gencode arch=compute_$(CUDA_LAST),code=compute_$(CUDA_LAST)
-CUDA_FLAGS := -std=c++17 -O3 -Iinclude -Isrc -Xcompiler -fPIC,-fvisibility=hidden,-Wall $(CUDA_CODE)
+CUDA_FLAGS := -std=c++17 -O3 -Xfatbin=-compress-all -Iinclude -Isrc -Xcompiler -fPIC,-fvisibility=hidden,-Wall $(CUDA_CODE)
 CUDA_CU_OBJ := $(patsubst %.cu,$(B)/%.cu.o,$(wildcard $(CUDA_DIR)/*.cu))
 CUDA_C_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard $(CUDA_DIR)/*.c))
 # What the plugin uses of the core, built into it: it binds to nothing of the program that loads it.

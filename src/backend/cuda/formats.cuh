@@ -12,7 +12,9 @@
 /* Read once by one block: no place in the first-level cache. */
 __device__ static inline uint4 stream16(const void *p) {
     uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p));
     return v;
 }
 __device__ static inline uint2 stream8(const void *p) {
@@ -31,20 +33,36 @@ struct format_bytes {
 };
 constexpr __host__ __device__ format_bytes format_bytes_of(int type) {
     switch (type) {
-    case TENSOR_F32: return {32, 0, 0, 0};
-    case TENSOR_F16: case TENSOR_BF16: return {16, 0, 0, 0};
-    case TENSOR_Q8_0: return {32, 0, 2, 0};
-    case TENSOR_Q4_0: case TENSOR_IQ4_NL: return {16, 0, 2, 0};
-    case TENSOR_Q4_1: return {16, 0, 4, 0};
-    case TENSOR_Q5_0: return {16, 4, 2, 0};
-    case TENSOR_Q5_1: return {16, 4, 4, 0};
-    case TENSOR_Q2_K: return {8, 0, 2, 4};
-    case TENSOR_Q3_K: return {8, 4, 2, 2};
-    case TENSOR_Q4_K: return {16, 0, 2, 4};
-    case TENSOR_Q5_K: return {16, 4, 2, 4};
-    case TENSOR_Q6_K: return {16, 8, 2, 2};
-    case TENSOR_IQ4_XS: return {16, 0, 1, 2};
-    default: return {0, 0, 0, 0};
+    case TENSOR_F32:
+        return {32, 0, 0, 0};
+    case TENSOR_F16:
+    case TENSOR_BF16:
+        return {16, 0, 0, 0};
+    case TENSOR_Q8_0:
+        return {32, 0, 2, 0};
+    case TENSOR_Q4_0:
+    case TENSOR_IQ4_NL:
+        return {16, 0, 2, 0};
+    case TENSOR_Q4_1:
+        return {16, 0, 4, 0};
+    case TENSOR_Q5_0:
+        return {16, 4, 2, 0};
+    case TENSOR_Q5_1:
+        return {16, 4, 4, 0};
+    case TENSOR_Q2_K:
+        return {8, 0, 2, 4};
+    case TENSOR_Q3_K:
+        return {8, 4, 2, 2};
+    case TENSOR_Q4_K:
+        return {16, 0, 2, 4};
+    case TENSOR_Q5_K:
+        return {16, 4, 2, 4};
+    case TENSOR_Q6_K:
+        return {16, 8, 2, 2};
+    case TENSOR_IQ4_XS:
+        return {16, 0, 1, 2};
+    default:
+        return {0, 0, 0, 0};
     }
 }
 constexpr __host__ __device__ bool is_float_type(int type) {
@@ -104,12 +122,14 @@ template <int T> struct format {
     /* Four table values for the four low nibbles of v. */
     static __device__ __forceinline__ int iq4_word(uint32_t v) {
         constexpr int8_t t[16] = BLOCKS_IQ4_VALUES;
-        constexpr uint32_t w[4] = {
-            (uint32_t)(uint8_t)t[0] | (uint32_t)(uint8_t)t[1] << 8 | (uint32_t)(uint8_t)t[2] << 16 | (uint32_t)(uint8_t)t[3] << 24,
-            (uint32_t)(uint8_t)t[4] | (uint32_t)(uint8_t)t[5] << 8 | (uint32_t)(uint8_t)t[6] << 16 | (uint32_t)(uint8_t)t[7] << 24,
-            (uint32_t)(uint8_t)t[8] | (uint32_t)(uint8_t)t[9] << 8 | (uint32_t)(uint8_t)t[10] << 16 | (uint32_t)(uint8_t)t[11] << 24,
-            (uint32_t)(uint8_t)t[12] | (uint32_t)(uint8_t)t[13] << 8 | (uint32_t)(uint8_t)t[14] << 16 |
-                (uint32_t)(uint8_t)t[15] << 24};
+        constexpr uint32_t w[4] = {(uint32_t)(uint8_t)t[0] | (uint32_t)(uint8_t)t[1] << 8 | (uint32_t)(uint8_t)t[2] << 16 |
+                                       (uint32_t)(uint8_t)t[3] << 24,
+                                   (uint32_t)(uint8_t)t[4] | (uint32_t)(uint8_t)t[5] << 8 | (uint32_t)(uint8_t)t[6] << 16 |
+                                       (uint32_t)(uint8_t)t[7] << 24,
+                                   (uint32_t)(uint8_t)t[8] | (uint32_t)(uint8_t)t[9] << 8 | (uint32_t)(uint8_t)t[10] << 16 |
+                                       (uint32_t)(uint8_t)t[11] << 24,
+                                   (uint32_t)(uint8_t)t[12] | (uint32_t)(uint8_t)t[13] << 8 | (uint32_t)(uint8_t)t[14] << 16 |
+                                       (uint32_t)(uint8_t)t[15] << 24};
         /* byte_perm takes its four selectors from nibbles 0..3: gather the nibbles of the four bytes there */
         const uint32_t sel = (v & 0x0f) | (v >> 4 & 0xf0) | (v >> 8 & 0xf00) | (v >> 12 & 0xf000);
         const uint32_t low = __byte_perm(w[0], w[1], sel & 0x7777), high = __byte_perm(w[2], w[3], sel & 0x7777);
@@ -137,10 +157,18 @@ template <int T> struct format {
         }
     }
 
-    static __device__ __forceinline__ float d_of(const unit_bits &b) { return half_bits((uint16_t)(bytes.d ? b.d : b.s)); }
-    static __device__ __forceinline__ float min_of(const unit_bits &b) { return half_bits((uint16_t)((bytes.d ? b.d : b.s) >> 16)); }
-    static __device__ __forceinline__ int s_lo(const unit_bits &b) { return (int8_t)b.s; }
-    static __device__ __forceinline__ int s_hi(const unit_bits &b) { return (int8_t)(b.s >> 8); }
+    static __device__ __forceinline__ float d_of(const unit_bits &b) {
+        return half_bits((uint16_t)(bytes.d ? b.d : b.s));
+    }
+    static __device__ __forceinline__ float min_of(const unit_bits &b) {
+        return half_bits((uint16_t)((bytes.d ? b.d : b.s) >> 16));
+    }
+    static __device__ __forceinline__ int s_lo(const unit_bits &b) {
+        return (int8_t)b.s;
+    }
+    static __device__ __forceinline__ int s_hi(const unit_bits &b) {
+        return (int8_t)(b.s >> 8);
+    }
 
     static __device__ __forceinline__ float meet(const unit_bits &b, int lo, int hi, const act_rec &a) {
         const int sum = a.sum_lo + a.sum_hi;
@@ -191,8 +219,9 @@ template <int T> struct format {
 
 /* Run body with T a compile-time constant for every weight type, or for the quantised ones. */
 #define FORMATS_QUANT(X)                                                                                                         \
-    X(TENSOR_Q8_0) X(TENSOR_Q4_0) X(TENSOR_Q4_1) X(TENSOR_Q5_0) X(TENSOR_Q5_1) X(TENSOR_IQ4_NL)                                  \
-    X(TENSOR_Q2_K) X(TENSOR_Q3_K) X(TENSOR_Q4_K) X(TENSOR_Q5_K) X(TENSOR_Q6_K) X(TENSOR_IQ4_XS)
+    X(TENSOR_Q8_0)                                                                                                               \
+    X(TENSOR_Q4_0) X(TENSOR_Q4_1) X(TENSOR_Q5_0) X(TENSOR_Q5_1) X(TENSOR_IQ4_NL) X(TENSOR_Q2_K) X(TENSOR_Q3_K) X(TENSOR_Q4_K)    \
+        X(TENSOR_Q5_K) X(TENSOR_Q6_K) X(TENSOR_IQ4_XS)
 #define FORMATS_FLOAT(X) X(TENSOR_F32) X(TENSOR_F16) X(TENSOR_BF16)
 
 #endif

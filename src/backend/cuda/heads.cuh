@@ -52,7 +52,8 @@ __device__ static inline void kv_put(const dev_kv &kv, uint8_t *run, bool is_v, 
             const float v = head[32 * b + lane];
             const uint32_t max_bits = warp_max_bits(__float_as_uint(v) & 0x7fffffffu);
             const bool is_finite = max_bits < 0x7f800000u;
-            const float scale = __fdiv_rn(__uint_as_float(max_bits), 127.0f), inverse = scale != 0 ? __fdiv_rn(1.0f, scale) : 0.0f;
+            const float scale = __fdiv_rn(__uint_as_float(max_bits), 127.0f),
+                        inverse = scale != 0 ? __fdiv_rn(1.0f, scale) : 0.0f;
             const float q = roundf(__fmul_rn(v, inverse));
             const int level = !is_finite || q != q ? 0 : q >= 127.0f ? 127 : q <= -127.0f ? -127 : (int)q;
             ((int8_t *)to)[slot * kv.d_pad + 32 * b + lane] = (int8_t)level;

@@ -22,7 +22,9 @@ struct acts_view {
     int stride;
 };
 
-template <int T> __device__ __forceinline__ float meet_quant(const unit_bits &b, const int (&w)[8], const acts_view &a, int c, int u, int n_units) {
+template <int T>
+__device__ __forceinline__ float meet_quant(const unit_bits &b, const int (&w)[8], const acts_view &a, int c, int u,
+                                            int n_units) {
     const int8_t *q = a.q + (size_t)c * a.stride;
     const int4 x0 = *(const int4 *)(q + half_offset(u, 0, n_units)), x1 = *(const int4 *)(q + half_offset(u, 1, n_units));
     const act_rec rec = a.rec[(size_t)c * (a.stride / UNIT) + u];
@@ -51,9 +53,11 @@ template <int T> __device__ __forceinline__ float meet_float(const float (&w)[8]
     return fmaf(w[7], x1.w, s);
 }
 
-/* norm * x of one row, quantised or plain, into shared memory; returns the RMS factor. 256 threads; norm may lie in shared memory. */
+/* norm * x of one row, quantised or plain, into shared memory; returns the RMS factor. 256 threads; norm may lie in shared
+ * memory. */
 template <bool IS_FLOAT>
-__device__ static float norm_row(const float *x, const float *norm, float eps, int n, int8_t *q, act_rec *rec, float *f, float *shared) {
+__device__ static float norm_row(const float *x, const float *norm, float eps, int n, int8_t *q, act_rec *rec, float *f,
+                                 float *shared) {
     enum { BATCH = 2 }; /* loads on their way at once */
     float sum = 0;
     if constexpr (IS_FLOAT) {
@@ -78,7 +82,8 @@ __device__ static float norm_row(const float *x, const float *norm, float eps, i
                 const bool is_live = i < n_quads; /* the same for the eight lanes of a unit */
                 const float4 g = is_live ? ((const float4 *)norm)[i] : float4{};
                 sum = fmaf(v[j].x, v[j].x, fmaf(v[j].y, v[j].y, fmaf(v[j].z, v[j].z, fmaf(v[j].w, v[j].w, sum))));
-                quantise_quads(make_float4(v[j].x * g.x, v[j].y * g.y, v[j].z * g.z, v[j].w * g.w), is_live, q, rec, i >> 3, n_units);
+                quantise_quads(make_float4(v[j].x * g.x, v[j].y * g.y, v[j].z * g.z, v[j].w * g.w), is_live, q, rec, i >> 3,
+                               n_units);
             }
         }
     }
@@ -155,13 +160,15 @@ template <int NC> __device__ static void activation_epilogue(const product_args 
             if (lane == 0) p.arrived[first / UNIT] = 0;
             v = __ldcg(f + first / UNIT * UNIT + lane);
         }
-        quantise_lanes(v, p.out.q + (size_t)c * p.out.stride, p.out.rec + (size_t)c * (p.out.stride / UNIT), first / UNIT, n_out / UNIT);
+        quantise_lanes(v, p.out.q + (size_t)c * p.out.stride, p.out.rec + (size_t)c * (p.out.stride / UNIT), first / UNIT,
+                       n_out / UNIT);
     }
 }
 
 /* What is done with a tile's sums, sums[v][NC]. */
 template <int NC>
-__device__ static void product_epilogue(const product_args &p, int job, int first, int n_virtual, const float *sums, float factor) {
+__device__ static void product_epilogue(const product_args &p, int job, int first, int n_virtual, const float *sums,
+                                        float factor) {
     const dev_matrix &m = p.w[job];
     if (p.mode == PRODUCT_ACT) {
         activation_epilogue<NC>(p, first, sums, factor);
@@ -187,8 +194,8 @@ template <int T> constexpr int unit_registers() {
 template <int T> constexpr int piece_units() {
     return unit_registers<T>() <= 5 ? 4 : 2;
 }
-/* Types that are unpacked keep a row's addresses and get a third of the multiprocessor's registers; those that are bound by memory
- * alone compute them anew for every piece, and four blocks fit. */
+/* Types that are unpacked keep a row's addresses and get a third of the multiprocessor's registers; those that are bound by
+ * memory alone compute them anew for every piece, and four blocks fit. */
 template <int T> constexpr __host__ __device__ bool has_spare_registers() {
     return T != TENSOR_Q8_0 && !is_float_type(T);
 }
@@ -198,7 +205,8 @@ template <int T, int NC> constexpr int blocks_per_sm() {
 
 /* Shared memory: 8 floats, the sums [n_virtual][NC], and in the fused form the activations (q then rec, or f), then the norm. */
 template <int T, int NC, int R, int U>
-__global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>()) product_kernel(const __grid_constant__ product_args p) {
+__global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>())
+    product_kernel(const __grid_constant__ product_args p) {
     typedef product_state<T, NC, R, U> state;
     constexpr int unroll = has_spare_registers<T>() ? 2 : 1;
     extern __shared__ __align__(16) float shared[];
@@ -216,11 +224,11 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>()) produ
     row_planes rows[R];
     const auto place = [&] { /* virtual row v of the tile; a tile may hang over the matrix's end */
 #pragma unroll
-        for (int r = 0; r < R; r++) {
-            const bool is_up = p.mode == PRODUCT_ACT && v + r >= p.tile_rows;
-            const dev_matrix &m = is_up ? p.w[1] : p.w[job];
-            rows[r] = row_planes(m, min(first + v + r - (is_up ? p.tile_rows : 0), m.n_out - 1));
-        }
+                             for (int r = 0; r < R; r++) {
+                                 const bool is_up = p.mode == PRODUCT_ACT && v + r >= p.tile_rows;
+                                 const dev_matrix &m = is_up ? p.w[1] : p.w[job];
+                                 rows[r] = row_planes(m, min(first + v + r - (is_up ? p.tile_rows : 0), m.n_out - 1));
+                             }
     };
     const auto ask = [&](state &to) {
         if (v < n_virtual) {
@@ -235,13 +243,15 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>()) produ
     acts_view a = {p.in.q, p.in.rec, p.in.f, p.in.stride};
     float factor = 1;
     if (NC == 1 && p.x) {
-        const int n = p.w[0].n_in, n_floats = state::is_float ? (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD : (n / 4 + n / UNIT * 2 + 3) / 4 * 4;
+        const int n = p.w[0].n_in,
+                  n_floats = state::is_float ? (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD : (n / 4 + n / UNIT * 2 + 3) / 4 * 4;
         float *norm = own + n_floats;
         if constexpr (!state::is_float)
             for (int i = threadIdx.x; i < n / 4; i += PRODUCT_THREADS) ((float4 *)norm)[i] = ((const float4 *)p.norm)[i];
         queue_wait(); /* each thread reads back the norm's values that it put */
         a = acts_view{(const int8_t *)own, (const act_rec *)((const int8_t *)own + n), own, p.in.stride};
-        factor = norm_row<state::is_float>(p.x, state::is_float ? p.norm : norm, p.eps, n, (int8_t *)a.q, (act_rec *)a.rec, own, shared);
+        factor = norm_row<state::is_float>(p.x, state::is_float ? p.norm : norm, p.eps, n, (int8_t *)a.q, (act_rec *)a.rec, own,
+                                           shared);
     } else {
         queue_wait();
         if (NC == 1 && !state::is_float && p.is_copied) a = copy_acts(p, own);
@@ -267,7 +277,8 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>()) produ
     product_epilogue<NC>(p, job, first, n_virtual, sums, factor);
 }
 
-template <int T, int NC, int R> static cudaError_t product_launch_as(cuda_queue *q, const product_args *p, int n_blocks, size_t shared_bytes) {
+template <int T, int NC, int R>
+static cudaError_t product_launch_as(cuda_queue *q, const product_args *p, int n_blocks, size_t shared_bytes) {
     const auto kernel = product_kernel<T, NC, R, piece_units<T>() / R>;
     if (shared_bytes > 48 * 1024) {
         const cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
@@ -292,17 +303,23 @@ template <int T> static int32_t product_launch(cuda_queue *q, product_args *p) {
     for (int i = 0; i < p->n_jobs; i++) all += p->w[i].n_out;
     const int64_t slots = (int64_t)per_sm * q->n_sm, per_slot = (all + slots - 1) / slots;
     const int r = !is_act && nc == 1 && per_slot <= PRODUCT_WARPS + 3 ? 1 : 2, least = PRODUCT_WARPS * r;
-    p->tile_rows = is_act && nc > 1 ? UNIT : is_act ? act_rows(q, p, per_sm) : r == 1 ? least : (int)((per_slot + least - 1) / least * least);
+    p->tile_rows = is_act && nc > 1 ? UNIT
+                   : is_act         ? act_rows(q, p, per_sm)
+                   : r == 1         ? least
+                                    : (int)((per_slot + least - 1) / least * least);
     p->first_tile[0] = 0;
     for (int i = 0; i < p->n_jobs; i++)
-        p->first_tile[i + 1] = is_act && i > 0 ? p->first_tile[i] : p->first_tile[i] + (p->w[i].n_out + p->tile_rows - 1) / p->tile_rows;
+        p->first_tile[i + 1] =
+            is_act && i > 0 ? p->first_tile[i] : p->first_tile[i] + (p->w[i].n_out + p->tile_rows - 1) / p->tile_rows;
     const int n_virtual = is_act ? 2 * p->tile_rows : p->tile_rows, n_blocks = p->first_tile[p->n_jobs];
     size_t shared = sizeof(float) * (size_t)(8 + (n_virtual * nc + 3) / 4 * 4);
     const size_t n = (size_t)p->w[0].n_in, padded = (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD;
-    p->is_copied = !p->x && nc == 1 && !is_float_type(T) && n >= 8 * 1024 && n <= 28 * 1024; /* a short row is as soon read in place */
+    p->is_copied =
+        !p->x && nc == 1 && !is_float_type(T) && n >= 8 * 1024 && n <= 28 * 1024; /* a short row is as soon read in place */
     if (p->x || p->is_copied) shared += is_float_type(T) ? padded * sizeof(float) : n + n / UNIT * sizeof(act_rec);
     if (p->x && !is_float_type(T)) shared += 16 + n * sizeof(float); /* the norm begins at a multiple of 16 bytes */
-    if (nc == 1) return r == 1 ? product_launch_as<T, 1, 1>(q, p, n_blocks, shared) : product_launch_as<T, 1, 2>(q, p, n_blocks, shared);
+    if (nc == 1)
+        return r == 1 ? product_launch_as<T, 1, 1>(q, p, n_blocks, shared) : product_launch_as<T, 1, 2>(q, p, n_blocks, shared);
     if (nc == 2) return product_launch_as<T, 2, 2>(q, p, n_blocks, shared);
     if (nc == 4) return product_launch_as<T, 4, 2>(q, p, n_blocks, shared);
     return product_launch_as<T, 8, 2>(q, p, n_blocks, shared);

@@ -49,49 +49,75 @@ template <> struct raw<TENSOR_F32> {
 };
 template <> struct raw<TENSOR_F16> {
     typedef uint16_t block;
-    static __device__ float value(const block *b, int) { return half_bits(*b); }
+    static __device__ float value(const block *b, int) {
+        return half_bits(*b);
+    }
 };
 template <> struct raw<TENSOR_BF16> {
     typedef uint16_t block;
-    static __device__ float value(const block *b, int) { return __uint_as_float((uint32_t)*b << 16); }
+    static __device__ float value(const block *b, int) {
+        return __uint_as_float((uint32_t)*b << 16);
+    }
 };
 template <> struct raw<TENSOR_Q8_0> {
     typedef block_q8_0 block;
-    static __device__ int quant(const block *b, int i) { return b->qs[i]; }
-    static __device__ float value(const block *b, int i) { return scaled(half_bits(b->d), b->qs[i]); }
+    static __device__ int quant(const block *b, int i) {
+        return b->qs[i];
+    }
+    static __device__ float value(const block *b, int i) {
+        return scaled(half_bits(b->d), b->qs[i]);
+    }
 };
 template <> struct raw<TENSOR_Q4_0> {
     typedef block_q4_0 block;
-    static __device__ int quant(const block *b, int i) { return small_nibble(b->qs, i); }
-    static __device__ float value(const block *b, int i) { return scaled(half_bits(b->d), quant(b, i) - 8); }
+    static __device__ int quant(const block *b, int i) {
+        return small_nibble(b->qs, i);
+    }
+    static __device__ float value(const block *b, int i) {
+        return scaled(half_bits(b->d), quant(b, i) - 8);
+    }
 };
 template <> struct raw<TENSOR_Q4_1> {
     typedef block_q4_1 block;
-    static __device__ int quant(const block *b, int i) { return small_nibble(b->qs, i); }
+    static __device__ int quant(const block *b, int i) {
+        return small_nibble(b->qs, i);
+    }
     static __device__ float value(const block *b, int i) {
         return __fadd_rn(scaled(half_bits(b->d), quant(b, i)), half_bits(b->m));
     }
 };
 template <> struct raw<TENSOR_Q5_0> {
     typedef block_q5_0 block;
-    static __device__ int quant(const block *b, int i) { return small_nibble(b->qs, i) | small_bit5(b->qh, i); }
-    static __device__ float value(const block *b, int i) { return scaled(half_bits(b->d), quant(b, i) - 16); }
+    static __device__ int quant(const block *b, int i) {
+        return small_nibble(b->qs, i) | small_bit5(b->qh, i);
+    }
+    static __device__ float value(const block *b, int i) {
+        return scaled(half_bits(b->d), quant(b, i) - 16);
+    }
 };
 template <> struct raw<TENSOR_Q5_1> {
     typedef block_q5_1 block;
-    static __device__ int quant(const block *b, int i) { return small_nibble(b->qs, i) | small_bit5(b->qh, i); }
+    static __device__ int quant(const block *b, int i) {
+        return small_nibble(b->qs, i) | small_bit5(b->qh, i);
+    }
     static __device__ float value(const block *b, int i) {
         return __fadd_rn(scaled(half_bits(b->d), quant(b, i)), half_bits(b->m));
     }
 };
 template <> struct raw<TENSOR_IQ4_NL> {
     typedef block_iq4_nl block;
-    static __device__ int quant(const block *b, int i) { return small_nibble(b->qs, i); }
-    static __device__ float value(const block *b, int i) { return scaled(half_bits(b->d), iq4_value(quant(b, i))); }
+    static __device__ int quant(const block *b, int i) {
+        return small_nibble(b->qs, i);
+    }
+    static __device__ float value(const block *b, int i) {
+        return scaled(half_bits(b->d), iq4_value(quant(b, i)));
+    }
 };
 template <> struct raw<TENSOR_Q2_K> {
     typedef block_q2_k block;
-    static __device__ int quant(const block *b, int i) { return b->qs[32 * (i / 128) + i % 32] >> (2 * (i % 128 / 32)) & 3; }
+    static __device__ int quant(const block *b, int i) {
+        return b->qs[32 * (i / 128) + i % 32] >> (2 * (i % 128 / 32)) & 3;
+    }
     static __device__ float value(const block *b, int i) {
         const int s = b->scales[i / 16];
         return scaled_less(half_bits(b->d), s & 15, quant(b, i), half_bits(b->dmin), s >> 4);
@@ -108,7 +134,9 @@ template <> struct raw<TENSOR_Q3_K> {
 };
 template <> struct raw<TENSOR_Q4_K> {
     typedef block_q4_k block;
-    static __device__ int quant(const block *b, int i) { return b->qs[32 * (i / 64) + i % 32] >> (4 * (i / 32 % 2)) & 15; }
+    static __device__ int quant(const block *b, int i) {
+        return b->qs[32 * (i / 64) + i % 32] >> (4 * (i / 32 % 2)) & 15;
+    }
     static __device__ float value(const block *b, int i) {
         uint8_t sc, m;
         blocks_k4_scale(b->scales, i / 32, &sc, &m);
@@ -138,7 +166,9 @@ template <> struct raw<TENSOR_Q6_K> {
 };
 template <> struct raw<TENSOR_IQ4_XS> {
     typedef block_iq4_xs block;
-    static __device__ int quant(const block *b, int i) { return b->qs[16 * (i / 32) + i % 16] >> (i % 32 < 16 ? 0 : 4) & 15; }
+    static __device__ int quant(const block *b, int i) {
+        return b->qs[16 * (i / 32) + i % 16] >> (i % 32 < 16 ? 0 : 4) & 15;
+    }
     static __device__ float value(const block *b, int i) {
         return scaled(__fmul_rn(half_bits(b->d), (float)blocks_iq4_xs_scale(b, i / 32)), iq4_value(quant(b, i)));
     }

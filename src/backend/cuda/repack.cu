@@ -48,7 +48,8 @@ template <int T> __device__ static void repack_quants(const typename raw<T>::blo
 }
 
 template <int T>
-__global__ void repack_kernel(const __grid_constant__ dev_matrix m, const uint8_t *data, int64_t raw_row, int64_t first, int n_rows) {
+__global__ void repack_kernel(const __grid_constant__ dev_matrix m, const uint8_t *data, int64_t raw_row, int64_t first,
+                              int n_rows) {
     typedef typename raw<T>::block block;
     constexpr format_bytes bytes = format_bytes_of(T);
     const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
@@ -81,7 +82,8 @@ __global__ void repack_kernel(const __grid_constant__ dev_matrix m, const uint8_
     }
 }
 
-extern "C" int32_t cuda_repack(cuda_queue *q, const dev_matrix *m, const void *data, int64_t raw_row, int64_t first, int32_t n_rows) {
+extern "C" int32_t cuda_repack(cuda_queue *q, const dev_matrix *m, const void *data, int64_t raw_row, int64_t first,
+                               int32_t n_rows) {
     const int64_t n = (int64_t)n_rows * m->n_units;
     const dim3 grid((unsigned)((n + 255) / 256));
     q->is_chained = false;
@@ -92,7 +94,8 @@ extern "C" int32_t cuda_repack(cuda_queue *q, const dev_matrix *m, const void *d
         FORMATS_QUANT(X)
         FORMATS_FLOAT(X)
 #undef X
-    default: return cudaErrorInvalidValue;
+    default:
+        return cudaErrorInvalidValue;
     }
 }
 
@@ -147,6 +150,7 @@ extern "C" int32_t cuda_dequantise(cuda_queue *q, const dev_matrix *m, int64_t f
                        : launch(dequantise_kernel<T, float>, grid, 256, 0, q, *m, first, n_rows, (float *)out, out_row);
         FORMATS_QUANT(X)
 #undef X
-    default: return cudaErrorInvalidValue;
+    default:
+        return cudaErrorInvalidValue;
     }
 }

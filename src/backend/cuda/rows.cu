@@ -42,14 +42,16 @@ extern "C" int32_t cuda_begin(cuda_queue *q, const begin_args *p) {
         FORMATS_QUANT(X)
         FORMATS_FLOAT(X)
 #undef X
-    default: return cudaErrorInvalidValue;
+    default:
+        return cudaErrorInvalidValue;
     }
 }
 
 /* ---------------------------------------------------------------- prepare */
 
 template <bool IS_FLOAT>
-__global__ void prepare_kernel(const float *x, int x_stride, const int32_t *row, const float *norm, float eps, int n, dev_acts out) {
+__global__ void prepare_kernel(const float *x, int x_stride, const int32_t *row, const float *norm, float eps, int n,
+                               dev_acts out) {
     __shared__ float shared[8];
     const int r = blockIdx.x;
     queue_trigger();
@@ -85,8 +87,12 @@ extern "C" int32_t cuda_prepare(cuda_queue *q, const float *x, int32_t x_stride,
     return e;
 }
 
-__device__ static inline void store_as(__half *to, float v) { *to = __float2half_rn(v); }
-__device__ static inline void store_as(__nv_bfloat16 *to, float v) { *to = __float2bfloat16_rn(v); }
+__device__ static inline void store_as(__half *to, float v) {
+    *to = __float2half_rn(v);
+}
+__device__ static inline void store_as(__nv_bfloat16 *to, float v) {
+    *to = __float2bfloat16_rn(v);
+}
 
 template <typename OUT>
 __global__ void prepare_half_kernel(const float *x, int x_stride, const float *norm, float eps, int n, OUT *out, int out_stride,
@@ -147,8 +153,8 @@ __global__ void residual_kernel(float *x, int x_stride, const float *y, int y_st
 
 extern "C" int32_t cuda_residual(cuda_queue *q, float *x, int32_t x_stride, const float *y, int32_t y_stride, const float *norm,
                                  float eps, const float *scale, const float *bias, int32_t n, int32_t n_rows) {
-    return launch(residual_kernel, dim3((unsigned)n_rows), PRODUCT_THREADS, 0, q, x, x_stride, y, y_stride, norm, eps, scale, bias,
-                  n);
+    return launch(residual_kernel, dim3((unsigned)n_rows), PRODUCT_THREADS, 0, q, x, x_stride, y, y_stride, norm, eps, scale,
+                  bias, n);
 }
 
 __global__ void finish_rows_kernel(float *y, int y_stride, const float *scale, const float *bias, int n) {
