@@ -20,11 +20,13 @@ CUDA_CORE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard src/base/*.c src/tensor/*.c)
 CUDA_LIBS := -L$(CUDA_HOME)/lib64 -lcudart_static -lstdc++ -lm -ldl -lrt -lpthread
 
 comma := ,
-.PHONY: cuda gpu-tests
+.PHONY: cuda gpu-tests need-nvcc
 cuda: $(B)/libgalen-cuda.so
+need-nvcc:
+	@test -n '$(NVCC)' || { echo 'galen: nvcc not found; install the CUDA toolkit (Debian: nvidia-cuda-toolkit) or name it: make cuda NVCC=path' >&2; exit 2; }
 
 $(B)/$(CUDA_DIR)/%.o: CPPFLAGS += -isystem $(CUDA_HOME)/include
-$(B)/%.cu.o: %.cu $(B)/.cuda-flags
+$(B)/%.cu.o: %.cu $(B)/.cuda-flags | need-nvcc
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC) $(CUDA_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
