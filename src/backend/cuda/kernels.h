@@ -29,9 +29,18 @@ bool cuda_is_float(int32_t type);
     X(TENSOR_F32, f32)                                                                                                           \
     X(TENSOR_F16, f16)                                                                                                           \
     X(TENSOR_BF16, bf16)                                                                                                         \
-    X(TENSOR_Q8_0, q8_0) X(TENSOR_Q4_0, q4_0) X(TENSOR_Q4_1, q4_1) X(TENSOR_Q5_0, q5_0) X(TENSOR_Q5_1, q5_1)                     \
-        X(TENSOR_IQ4_NL, iq4_nl) X(TENSOR_IQ4_XS, iq4_xs) X(TENSOR_Q2_K, q2_k) X(TENSOR_Q3_K, q3_k) X(TENSOR_Q4_K, q4_k)         \
-            X(TENSOR_Q5_K, q5_k) X(TENSOR_Q6_K, q6_k)
+    X(TENSOR_Q8_0, q8_0)                                                                                                         \
+    X(TENSOR_Q4_0, q4_0)                                                                                                         \
+    X(TENSOR_Q4_1, q4_1)                                                                                                         \
+    X(TENSOR_Q5_0, q5_0)                                                                                                         \
+    X(TENSOR_Q5_1, q5_1)                                                                                                         \
+    X(TENSOR_IQ4_NL, iq4_nl)                                                                                                     \
+    X(TENSOR_IQ4_XS, iq4_xs)                                                                                                     \
+    X(TENSOR_Q2_K, q2_k)                                                                                                         \
+    X(TENSOR_Q3_K, q3_k)                                                                                                         \
+    X(TENSOR_Q4_K, q4_k)                                                                                                         \
+    X(TENSOR_Q5_K, q5_k)                                                                                                         \
+    X(TENSOR_Q6_K, q6_k)
 #define X(type, name) int32_t cuda_product_##name(cuda_queue *q, product_args *p);
 CUDA_PRODUCTS(X)
 #undef X
