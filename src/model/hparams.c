@@ -42,6 +42,9 @@ static galen_status read_shapes(network *net, const arch *a, const gguf *g, gale
     /* a layer has at least five tensors, so a lying block_count costs nothing */
     const size_t max_layers = gguf_n_tensors(g) / 5;
     const int32_t layer_cap = max_layers > 1024 ? 1024 : (int32_t)max_layers;
+    if (layer_cap < 1)
+        return galen_fail(err, GALEN_E_FORMAT, 0, "%s: the file holds %zu tensors, fewer than one layer has: a vocabulary only?",
+                          gguf_label(g), gguf_n_tensors(g));
     if ((st = get_int(g, a, "block_count", GGUF_REQUIRED, 1, layer_cap, &net->n_layer, err))) return st;
     if ((st = get_int(g, a, "embedding_length", GGUF_REQUIRED, 1, MAX_DIM, &net->n_embd, err))) return st;
     if ((st = get_int(g, a, "feed_forward_length", GGUF_REQUIRED, 1, MAX_DIM, &net->n_ff, err))) return st;

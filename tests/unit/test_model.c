@@ -106,6 +106,25 @@ static void wrong_values_are_named(void **state) {
     }
 }
 
+static void a_vocabulary_alone_is_said_to_be_one(void **state) {
+    (void)state;
+    static const char *const suffixes[] = {"attn_norm", "attn_q", "attn_k",   "attn_v",  "attn_output",
+                                           "ffn_norm",  "ffn_up", "ffn_down", "ffn_gate"};
+    enum { N = 2 * sizeof suffixes / sizeof *suffixes };
+    char names[N][40];
+    tiny_edit edits[N];
+    for (size_t i = 0; i < N; i++) {
+        (void)snprintf(names[i], sizeof names[i], "blk.%zu.%s.weight", i % 2, suffixes[i / 2]);
+        edits[i] = (tiny_edit){names[i], TINY_DROP};
+    }
+    model *m;
+    gguf *g;
+    galen_error err = {0};
+    assert_int_equal(open_tiny("llama", edits, N, &m, &g, &err), GALEN_E_FORMAT);
+    assert_non_null(strstr(err.msg, "2 tensors, fewer than one layer"));
+    close_tiny(m, g);
+}
+
 static const char *const required[] = {"llama.block_count",          "llama.context_length",
                                        "llama.embedding_length",     "llama.feed_forward_length",
                                        "llama.attention.head_count", "llama.attention.layer_norm_rms_epsilon"};
@@ -189,9 +208,13 @@ static void gemma_has_local_and_global_layers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_architecture_opens),       cmocka_unit_test(wrong_values_are_named),
-        cmocka_unit_test(required_keys_absent),           cmocka_unit_test(every_key_in_every_wrong_type),
-        cmocka_unit_test(rope_scaling_reaches_the_table), cmocka_unit_test(gemma_has_local_and_global_layers),
+        cmocka_unit_test(every_architecture_opens),
+        cmocka_unit_test(wrong_values_are_named),
+        cmocka_unit_test(a_vocabulary_alone_is_said_to_be_one),
+        cmocka_unit_test(required_keys_absent),
+        cmocka_unit_test(every_key_in_every_wrong_type),
+        cmocka_unit_test(rope_scaling_reaches_the_table),
+        cmocka_unit_test(gemma_has_local_and_global_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
