@@ -13,7 +13,7 @@ files = sorted(glob.glob(os.path.join(galen.DATA, "golden", "*.gguf")))
 for path in files:
     stem = path[:-5]
     ids, want = np.load(stem + ".tokens.npy"), np.load(stem + ".logits.npy")
-    bound = 1e-6 if stem.endswith(("F16", "F32")) else 1e-3
+    bound = 1e-6 if stem.endswith(("F16", "F32")) else 3e-7  # 2.6e-8 measured
     for label, options in galen.devices():
         got = galen.logits(path, ids, "--kv-type", "f32", *options)
         # Positions agree one by one: a fault at the end of a batch must not drown in the sum.

@@ -17,7 +17,7 @@ import llamacpp  # noqa: E402
 # types to 8 bits with one scale for 32 or, in the K family, 256 values. Measured: 3e-13, 5e-7, 3e-5, at most 1.7e-3.
 BOUNDS = {"f32": 1e-10, "f16": 2e-6, "bf16": 2e-4}
 QUANTISED = 4e-3
-OWN = {"f32": 1e-10, "f16": 1e-10, "bf16": 1e-10}  # the default device against ref; else the design page's 1e-3
+OWN = {"f32": 1e-10, "f16": 1e-10, "bf16": 1e-10}  # the default device against ref; else 15-bit activations: 3e-8 measured
 TYPES = "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs q4_k_m q5_k_m".split()
 TEXTS = ["The patient has persistent cough, fever, and chest pain for 3 days", "  etaoin\n\n\tshrdlu ", "39.5 °C — 日本語 🩺", "",
          "<|eot_id|> stays text", "a" * 300, "\x00\x7f", "don't WON'T it's 12345678"]
@@ -42,7 +42,7 @@ def check(c, peer, kind, folder):
     print(f"{kind:7} logits deviate by {theirs.std():.2f}; NMSE against llama.cpp {nmse:.1e}, against ref {own:.1e}", flush=True)
     c.check(np.isfinite(ours).all() and 0.5 < ours.std() < 2, f"{kind}: logits of spread {ours.std():.2f}, expected about 1")
     c.check(nmse <= BOUNDS.get(kind, QUANTISED), f"{kind}: NMSE against llama.cpp {nmse:.2e}")
-    c.check(own <= OWN.get(kind, 1e-3), f"{kind}: NMSE against ref {own:.2e}")
+    c.check(own <= OWN.get(kind, 3e-7), f"{kind}: NMSE against ref {own:.2e}")
 
 
 checks, the_peer = galen.Checks(), llamacpp.Peer("prebuilt")
