@@ -25,10 +25,12 @@ ifneq ($(SAN),)
 FLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=$(filter-out fuzzer-no-link,$(SAN))
 endif
-LDLIBS += -lpcre2-8 -lm -pthread
+LDLIBS += -lpcre2-8 -ljansson -lm -pthread
 # Line editing in chat where libedit is there; plain lines without it.
 HAVE_LIBEDIT := $(shell printf '\043include <histedit.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
-CLI_LDLIBS := -ljansson $(if $(HAVE_LIBEDIT),-ledit)
+# What the program links beyond the library: the store, the server, the terminal.
+APP_LDLIBS ?= -lsqlite3
+CLI_LDLIBS := $(APP_LDLIBS) $(if $(HAVE_LIBEDIT),-ledit)
 $(B)/src/cli/%.o: CPPFLAGS += $(if $(HAVE_LIBEDIT),-DGALEN_HAVE_LIBEDIT)
 
 # ---------------------------------------------------------------- sources: every .c of a module's folder
@@ -37,9 +39,13 @@ ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 SKIP_x86_64 := %_neon.c
 SKIP_aarch64 := %_avx2.c %_avx512.c
 MODULES ?= base tensor gguf tokenizer grammar backend backend/cpu backend/cpu/ref model plan runtime assist
+# The program alone: not in libgalen.
+APP_MODULES ?= store server
 LIB_SRC := $(filter-out $(SKIP_$(ARCH)),$(wildcard $(addprefix src/,$(addsuffix /*.c,$(MODULES)))))
 CLI_SRC := $(wildcard src/cli/*.c)
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+APP_SRC := $(wildcard $(addprefix src/,$(addsuffix /*.c,$(APP_MODULES))))
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(B)/gen/embed_data.o
+APP_OBJ := $(APP_SRC:%.c=$(B)/%.o) $(B)/gen/embed_web.o
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 
 .PHONY: all lib demo test install uninstall clean help preflight FORCE
@@ -51,11 +57,14 @@ lib: $(B)/libgalen.a
 $(B)/libgalen.a: $(LIB_OBJ)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/libgalen-app.a: $(APP_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 # Only what galen.h and assist.h mark GALEN_API is visible.
 $(B)/libgalen.so: $(LIB_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared -Wl,-soname,libgalen.so.0 $(LDFLAGS) -o $@ $^ $(LDLIBS)
-$(B)/galen: $(CLI_OBJ) $(B)/libgalen.a
+$(B)/galen: $(CLI_OBJ) $(B)/libgalen-app.a $(B)/libgalen.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CLI_LDLIBS)
 
@@ -71,6 +80,17 @@ $(B)/gen/galen_build.h: FORCE | preflight
 	@mkdir -p $(@D)
 	@VERSION='$(VERSION)' tools/build-info | cmp -s - $@ || VERSION='$(VERSION)' tools/build-info > $@
 
+# Files inside the program (src/base/embed.h): one table for data/, one for web/.
+EMBED_data := $(sort $(shell find data -type f 2>/dev/null))
+EMBED_web := $(sort $(shell find web -type f 2>/dev/null))
+.SECONDEXPANSION:
+$(B)/gen/embed_%.c: tools/embed $$(EMBED_$$*) FORCE | preflight
+	@mkdir -p $(@D)
+	@tools/embed $* $(EMBED_$*) | cmp -s - $@ || tools/embed $* $(EMBED_$*) > $@
+$(B)/gen/embed_%.o: $(B)/gen/embed_%.c $$(EMBED_$$*) $(B)/.flags
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -c -o $@ $<
+
 # GALEN_VERSION and GALEN_COMMIT.
 $(B)/src/runtime/version.o: CPPFLAGS += -include $(B)/gen/galen_build.h
 $(B)/src/runtime/version.o: $(B)/gen/galen_build.h
@@ -84,7 +104,8 @@ $(B)/%.o: %.c $(B)/.flags
 	$(Q)$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) $(WERROR) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
 
 # ---------------------------------------------------------------- tests
-TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/kernels/test_*.c tests/assist/test_*.c tests/threads/test_*.c))
+TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/kernels/test_*.c tests/assist/test_*.c tests/threads/test_*.c \
+         tests/grammar/test_*.c tests/plan/test_*.c tests/runtime/test_*.c tests/store/test_*.c tests/server/test_*.c))
 TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 KERNEL_TESTS := $(filter $(B)/tests/kernels/%,$(TESTS))
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -94,10 +115,10 @@ kernel-tests: $(KERNEL_TESTS)
 fuzzers: $(FUZZERS)
 faults: $(B)/tests/faults/alloc_fail $(B)/tests/faults/malformed
 
-$(B)/tests/unit/% $(B)/tests/kernels/% $(B)/tests/assist/% $(B)/tests/threads/%: CPPFLAGS += $(TEST_CPPFLAGS)
-$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libgalen.a
+$(B)/tests/%: CPPFLAGS += $(TEST_CPPFLAGS)
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libgalen-app.a $(B)/libgalen.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS) -ljansson
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS) $(APP_LDLIBS)
 # Every call that can fail for want of memory goes through the harness.
 WRAP := free munmap malloc calloc realloc reallocarray aligned_alloc posix_memalign strdup strndup mmap pthread_create
 $(B)/tests/faults/alloc_fail: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAP))
@@ -108,9 +129,9 @@ $(B)/tests/faults/%: $(B)/tests/faults/%.o $(B)/libgalen.a
 $(B)/bench/%: $(B)/bench/%.o $(B)/libgalen.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
-# A test links the whole library; only what it uses is drawn from the archive.
-TEST_LDLIBS ?= -lcmocka -ljansson
-$(B)/tests/%: $(B)/tests/%.o $(B)/libgalen.a
+# A test links the whole library; only what it uses is drawn from the archives.
+TEST_LDLIBS ?= -lcmocka $(APP_LDLIBS)
+$(B)/tests/%: $(B)/tests/%.o $(if $(APP_SRC),$(B)/libgalen-app.a) $(B)/libgalen.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TEST_LDLIBS)
 .SECONDARY:

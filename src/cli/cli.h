@@ -1,5 +1,6 @@
 /* What the verbs share: the parsed command line, the terminal, the exit codes and the way to a model.
- * The program reaches the engine through galen/galen.h and galen/assist.h alone. */
+ * The program reaches the engine through galen/galen.h and galen/assist.h alone; src/assist, src/store and src/server lie
+ * between. */
 #ifndef GALEN_CLI_CLI_H
 #define GALEN_CLI_CLI_H
 
@@ -32,6 +33,7 @@ typedef enum cli_exit {
 
 #define CLI_SCHEMA_VERSION  1
 #define CLI_MAX_POSITIONALS 2
+#define CLI_MAX_OPTIONS     128
 
 typedef struct str_list {
     const char **items;
@@ -48,7 +50,7 @@ typedef struct cli_args {
     bool json, quiet, no_color, no_bos, parse_special, ids, tensors, meta, man, help;
     const char *positional[CLI_MAX_POSITIONALS];
     int n_positional;
-    uint64_t given; /* bit i: row i of the option table was on the command line */
+    bool is_given[CLI_MAX_OPTIONS]; /* [i]: row i of the option table was on the command line */
 } cli_args;
 
 /* What kind of thing stdout and stderr are; filled by term_init. */

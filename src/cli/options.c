@@ -17,7 +17,21 @@ enum {
     V_VERSION = 128,
     V_HELP = 256,
     V_COMPLETIONS = 512,
-    V_ALL = 1023,
+    V_PLAN = 1 << 10,
+    V_TUNE = 1 << 11,
+    V_BENCH = 1 << 12,
+    V_DOCTOR = 1 << 13,
+    V_EXPLAIN = 1 << 14,
+    V_MONITOR = 1 << 15,
+    V_PS = 1 << 16,
+    V_STATS = 1 << 17,
+    V_HISTORY = 1 << 18,
+    V_AUDIT = 1 << 19,
+    V_CALIBRATE = 1 << 20,
+    V_SERVE = 1 << 21,
+    V_TRIAGE = 1 << 22,
+    V_CODES = 1 << 23,
+    V_ALL = (1 << 24) - 1,
     V_WRITES = V_DIAGNOSE | V_COMPLETE | V_CHAT, /* samples text           */
     V_COMPUTES = V_WRITES | V_LOGITS,            /* opens a session        */
     V_MODELS = V_COMPUTES | V_SHOW | V_TOKENIZE, /* opens a model          */
@@ -124,7 +138,7 @@ const option_row cli_options[] = {
     {"help", 'h', OPT_FLAG, NULL, "this verb's help", NULL, 0, 0, AT(help), V_ALL},
 };
 const size_t cli_n_options = sizeof cli_options / sizeof cli_options[0];
-_Static_assert(sizeof cli_options / sizeof cli_options[0] <= 64, "cli_args.given has a bit for each");
+_Static_assert(sizeof cli_options / sizeof cli_options[0] <= CLI_MAX_OPTIONS, "cli_args.is_given has a place for each");
 
 const verb_row *verb_find(const char *name) {
     for (size_t i = 0; i < cli_n_verbs; i++) {
@@ -135,7 +149,7 @@ const verb_row *verb_find(const char *name) {
 
 bool option_given(const cli_args *a, const char *name) {
     for (size_t i = 0; i < cli_n_options; i++) {
-        if (strcmp(cli_options[i].name, name) == 0) return a->given >> i & 1;
+        if (strcmp(cli_options[i].name, name) == 0) return a->is_given[i];
     }
     return false;
 }
@@ -241,7 +255,7 @@ static cli_exit set_number(cli *c, const option_row *o, const char *value, void 
 
 static cli_exit set_value(cli *c, const option_row *o, const char *value) {
     char *field = (char *)&c->args + o->field;
-    if (o->kind != OPT_FLAG && o->kind != OPT_LIST) c->args.given |= (uint64_t)1 << (o - cli_options);
+    if (o->kind != OPT_FLAG && o->kind != OPT_LIST) c->args.is_given[o - cli_options] = true;
     switch (o->kind) {
     case OPT_FLAG:
         *(bool *)(void *)field = true;
