@@ -35,7 +35,8 @@ extern "C" {
     X(GALEN_E_NOT_FOUND, -10, "not found")                                                                                       \
     X(GALEN_E_NUMERIC, -11, "a value is not a number")                                                                           \
     X(GALEN_E_CANCELLED, -12, "cancelled")                                                                                       \
-    X(GALEN_E_REFUSED, -13, "refused")
+    X(GALEN_E_REFUSED, -13, "refused")                                                                                           \
+    X(GALEN_E_BUSY, -14, "too much is asked at once")
 
 typedef enum galen_status {
 #define X(name, value, text) name = value,
@@ -62,6 +63,7 @@ GALEN_API const char *galen_version(void);
 
 typedef struct galen_model galen_model;     /* immutable after open; share freely   */
 typedef struct galen_session galen_session; /* one timeline; one thread at a time   */
+typedef struct galen_batcher galen_batcher; /* many timelines of one model; any thread */
 
 /** Called while a model is opened or a prompt is evaluated. done/total in bytes or tokens; false = cancel. */
 typedef bool (*galen_progress_fn)(void *user, uint64_t done, uint64_t total);
@@ -153,10 +155,13 @@ GALEN_API const char *galen_chat_format_name(size_t index);
 /* ---------------------------------------------------------------- session */
 
 typedef struct galen_session_opts {
-    size_t size;         /* sizeof(galen_session_opts), so later fields can be added     */
-    int32_t n_ctx;       /* tokens; 0 = the model's own maximum, at most 4096             */
-    int32_t n_batch;     /* rows evaluated together in prefill; 0 = 512                   */
-    const char *kv_type; /* NULL = "f16"; "f32", "q8_0"                                   */
+    size_t size;               /* sizeof(galen_session_opts), so later fields can be added     */
+    int32_t n_ctx;             /* tokens; 0 = the model's own maximum, at most 4096             */
+    int32_t n_batch;           /* rows evaluated together in prefill; 0 = 512                   */
+    const char *kv_type;       /* NULL = "f16"; "f32", "q8_0"                                   */
+    galen_batcher *batcher;    /* not NULL: evaluate among its requests, in its KV pages; then n_batch and kv_type are its own, *
+                                * n_ctx is at most its own (0 = the same) and the session is closed before the batcher      */
+    const char *client, *salt; /* with a batcher: as in galen_request_opts; copied */
 } galen_session_opts;
 
 GALEN_API galen_session_opts galen_session_default_opts(void);
@@ -251,6 +256,114 @@ typedef struct galen_result {
  *  Errors  FULL the prompt does not fit (both counts in err); NUMERIC; DEVICE; ARG. What was generated stays in the session. */
 GALEN_API galen_status galen_generate(galen_session *s, const int32_t *prompt, int32_t n_prompt, const galen_generate_opts *opts,
                                       galen_result *result, galen_error *err);
+
+/* ---------------------------------------------------------------- many sequences */
+
+/* A batcher evaluates many requests together: one thread of its own takes a step after another, a step being one pass of the
+ * model over rows of any mix of requests. Requests join and leave at every step; a long prompt is taken in pieces beside the
+ * others' tokens. KV memory is cut into pages of 64 positions: a full page is shared by all requests whose prompts begin alike
+ * (under the same salt) and stays, unused, until its memory is needed. When pages run out, the request that came last gives its
+ * own back and is computed again later: it takes longer, nothing fails.
+ * On the CPU what a request yields is the same bytes as alone in a session, whatever runs beside it and however it is cut.
+ *
+ * Callbacks run on the batcher's thread between steps: they must return at once (queue, do not write to a socket) and must not
+ * call galen_batcher_drain or _close or a session of the batcher; _submit, _cancel and _get_stats are fine. */
+typedef struct galen_batcher_opts {
+    size_t size;
+    int32_t n_ctx;         /* tokens a request may reach; 0 = the model's own maximum, at most 4096          */
+    int64_t kv_tokens;     /* positions of KV memory in all, >= n_ctx, rounded up to pages; 0 = 8 * n_ctx    */
+    int32_t max_seqs;      /* requests that run at once; 0 = 32                                              */
+    int32_t max_queue;     /* requests that wait for that; one more is refused with BUSY; 0 = 256            */
+    int32_t n_batch;       /* rows of a step; 0 = 512; at least max_seqs                                     */
+    int32_t n_chunk;       /* prompt rows of a step in which others generate; 0 = n_batch / 4                */
+    const char *kv_type;   /* NULL = "f16"; "f32", "q8_0"                                                    */
+    bool has_prefix_cache; /* default true: pages of prompts are kept and shared                             */
+} galen_batcher_opts;
+
+GALEN_API galen_batcher_opts galen_batcher_default_opts(void);
+
+/** Reserve everything and start the thread. m outlives the batcher.
+ *  Errors  ARG; FULL n_ctx is over the model's own; NOMEM; DEVICE. *out is NULL after a failure. */
+GALEN_API galen_status galen_batcher_open(galen_batcher **out, const galen_model *m, const galen_batcher_opts *opts,
+                                          galen_error *err);
+
+/** Refuse what is submitted from now on (BUSY) and wait until every request has ended, timeout_ms at most (-1 = for ever).
+ *  Errors  CANCELLED the time is over and some still run. */
+GALEN_API galen_status galen_batcher_drain(galen_batcher *b, int64_t timeout_ms, galen_error *err);
+
+/** Cancel what still runs or waits (their on_end is called), stop the thread, free all. NULL is fine. */
+GALEN_API void galen_batcher_close(galen_batcher *b);
+
+typedef enum galen_pooling { GALEN_POOL_NONE, GALEN_POOL_MEAN, GALEN_POOL_LAST } galen_pooling;
+
+/* What a request used, and when. Times in seconds since it was submitted, 0 = never reached. */
+typedef struct galen_usage {
+    int32_t n_prompt, n_cached; /* prompt tokens; those found in shared pages, not computed */
+    int32_t n_generated, n_preempted;
+    double start_s;       /* its first row was in a step */
+    double prompt_s;      /* the whole prompt was evaluated */
+    double first_token_s; /* its first token was sampled    */
+    double end_s;
+} galen_usage;
+
+/* How a request ended; lives during the callback. */
+typedef struct galen_end {
+    uint64_t id;
+    galen_status status;      /* OK with any finish but CANCELLED and ERROR                                         */
+    const galen_error *error; /* never NULL. CANCELLED: cancelled, or the time was over (the message says which);   *
+                               * NUMERIC; DEVICE: the batcher can only be closed, then opened again; NOMEM          */
+    galen_finish finish;
+    galen_usage usage;
+    const float *label_logprobs; /* [n_labels] natural logs over the whole vocabulary, after the prompt; else NULL */
+    const float *embedding;      /* f32 [n_embd] of length 1 with pooling; else NULL                                */
+} galen_end;
+
+typedef void (*galen_end_fn)(void *user, const galen_end *end);
+
+/* Everything pointed to is copied by submit. */
+typedef struct galen_request_opts {
+    size_t size;
+    const int32_t *prompt; /* [n_prompt], n_prompt >= 1 */
+    int32_t n_prompt;
+    galen_generate_opts generate; /* max_tokens 0 = the prompt is only evaluated. on_chunk has generate.user         */
+    int32_t score_from;           /* on_score is called for the prompt's tokens from this index on; -1 (default) = none. *
+                                   * n_top_logprobs as in generate. Token 0 follows nothing: its logprob is NaN         */
+    galen_chunk_fn on_score;      /* in order, before any on_chunk; text is the token's own bytes; false = stop         */
+    const int32_t *labels;        /* [n_labels] tokens whose log-probability after the prompt is wanted                 */
+    int32_t n_labels;
+    galen_pooling pooling; /* of the final hidden states (normed) of the prompt: their mean, or the last; default none  */
+    int64_t timeout_ms;    /* since submit; 0 = none */
+    const char *client;    /* requests take turns by client; NULL = ""                                                  */
+    const char *salt;      /* pages are shared among equal salts only, so nobody learns of another's prompt by its speed; *
+                            * NULL = ""                                                                                  */
+    galen_end_fn on_end;   /* called exactly once for each submitted request, as its last callback                      */
+    void *user;            /* of on_score and on_end */
+} galen_request_opts;
+
+GALEN_API galen_request_opts galen_request_default_opts(void);
+
+/** Queue a request. *id (never 0, not used again) is written before its first callback, which may come before this returns.
+ *  Errors  ARG an option (named); RANGE a token id; FULL the prompt leaves no room in n_ctx (both counts in err);
+ *          BUSY the queue is full, or the batcher is draining; NOMEM; DEVICE it failed earlier. No callback comes then. */
+GALEN_API galen_status galen_batcher_submit(galen_batcher *b, const galen_request_opts *opts, uint64_t *id, galen_error *err);
+
+/** End a request before its next step; its on_end says CANCELLED. One that has ended already is left alone. */
+GALEN_API void galen_batcher_cancel(galen_batcher *b, uint64_t id);
+
+typedef struct galen_batcher_stats {
+    size_t size; /* set it before the call */
+    int32_t n_waiting, n_running, n_sessions;
+    int32_t n_pages, n_pages_used, n_pages_cached; /* used: held by requests and sessions; cached: by nobody, but kept */
+    uint64_t n_steps, n_prompt_tokens, n_cached_tokens, n_generated_tokens; /* evaluated; found in shared pages; sampled */
+    uint64_t n_requests, n_refused, n_cancelled, n_errors, n_preemptions, n_evictions;
+    double tokens_per_s; /* generated, over the last ten seconds of work     */
+    double expected_s;   /* until a request submitted now begins; for Retry-After */
+    double last_step_s;  /* seconds since a step ended, or since there was work; 0 = idle: a watchdog's measure */
+    bool is_failed;      /* the device failed: only close is legal */
+    bool is_draining;
+} galen_batcher_stats;
+
+GALEN_API void galen_batcher_get_stats(const galen_batcher *b, galen_batcher_stats *out);
 
 /* ---------------------------------------------------------------- synthetic models */
 
