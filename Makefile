@@ -40,7 +40,7 @@ SKIP_x86_64 := %_neon.c
 SKIP_aarch64 := %_avx2.c %_avx512.c
 MODULES ?= base tensor gguf tokenizer grammar backend backend/cpu backend/cpu/ref model plan runtime assist
 # The program alone: not in libgalen.
-APP_MODULES ?= store server
+APP_MODULES ?= system store server
 LIB_SRC := $(filter-out $(SKIP_$(ARCH)),$(wildcard $(addprefix src/,$(addsuffix /*.c,$(MODULES)))))
 CLI_SRC := $(wildcard src/cli/*.c)
 APP_SRC := $(wildcard $(addprefix src/,$(addsuffix /*.c,$(APP_MODULES))))
@@ -105,7 +105,7 @@ $(B)/%.o: %.c $(B)/.flags
 
 # ---------------------------------------------------------------- tests
 TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/kernels/test_*.c tests/assist/test_*.c tests/threads/test_*.c \
-         tests/grammar/test_*.c tests/plan/test_*.c tests/runtime/test_*.c tests/store/test_*.c tests/server/test_*.c))
+         tests/grammar/test_*.c tests/plan/test_*.c tests/runtime/test_*.c tests/store/test_*.c tests/server/test_*.c tests/system/test_*.c))
 TOOLS := $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 KERNEL_TESTS := $(filter $(B)/tests/kernels/%,$(TESTS))
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -129,11 +129,19 @@ $(B)/tests/faults/%: $(B)/tests/faults/%.o $(B)/libgalen.a
 $(B)/bench/%: $(B)/bench/%.o $(B)/libgalen.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# Stand-ins that tests load: a management library whose figures the environment tells.
+FAKES := $(B)/tests/system/fake_nvml.so
+tests: $(FAKES)
+$(FAKES): $(B)/%.so: %.c $(B)/.flags
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(filter-out -fsanitize% -fno-sanitize%,$(FLAGS)) -shared -o $@ $<
+$(B)/tests/system/test_nvml: $(B)/tests/system/fake_nvml.so
 # A test links the whole library; only what it uses is drawn from the archives.
 TEST_LDLIBS ?= -lcmocka $(APP_LDLIBS)
 $(B)/tests/%: $(B)/tests/%.o $(if $(APP_SRC),$(B)/libgalen-app.a) $(B)/libgalen.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TEST_LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter-out %.so,$^) $(LDLIBS) $(TEST_LDLIBS)
 .SECONDARY:
 
 # ---------------------------------------------------------------- the GPU plugin: make cuda
