@@ -106,6 +106,135 @@ GALEN_API galen_status galen_assistant_questions(galen_assistant *a, galen_quest
 GALEN_API const char *galen_assist_intended_use(void);
 GALEN_API const char *galen_assist_confidence_meaning(void);
 
+/* ---------------------------------------------------------------- red flags: before any model, and without one
+ * Declarative rules (data/triage, inside the library) over the user's words: what is said, what is denied, whose it is, when it
+ * was, and the numbers. The same bytes always give the same result. Text that tries to instruct changes nothing.
+ * A model may raise the level that comes from here; nothing may lower it. */
+
+#define GALEN_MAX_FLAGS    48
+#define GALEN_MAX_ASKS     24
+#define GALEN_MAX_VITALS   24
+#define GALEN_MAX_WARNINGS 16
+
+/** How soon, in rising order. The names are galen_triage_level_name's. */
+typedef enum galen_triage_level {
+    GALEN_TRIAGE_SELF_CARE,          /* "self_care": minor; advice is enough        */
+    GALEN_TRIAGE_CONSULTATION,       /* "consultation": a clinician, no hurry       */
+    GALEN_TRIAGE_CONSULTATION_24,    /* "consultation_24": a clinician within a day */
+    GALEN_TRIAGE_EMERGENCY,          /* "emergency": an emergency department now    */
+    GALEN_TRIAGE_EMERGENCY_AMBULANCE /* "emergency_ambulance": call an ambulance    */
+} galen_triage_level;
+
+/** A rule that fired. The strings are static: they belong to the rule. */
+typedef struct galen_triage_flag {
+    const char *id;       /* "cardiac.chest-pain-with-features" */
+    const char *category; /* "cardiac"                          */
+    const char *message;  /* one or two sentences for the person */
+    const char *source;   /* the guideline behind the rule       */
+    galen_triage_level level;
+    size_t from, to; /* bytes of the text that the rule rests on first: [from, to) */
+} galen_triage_flag;
+
+/** A question that would rule a red flag in or out. */
+typedef struct galen_triage_ask {
+    const char *id;           /* of its rule; static                 */
+    const char *question;     /* static                              */
+    galen_triage_level level; /* what a yes would mean           */
+} galen_triage_ask;
+
+typedef enum galen_vital {
+    GALEN_VITAL_SYSTOLIC_MMHG,
+    GALEN_VITAL_DIASTOLIC_MMHG,
+    GALEN_VITAL_HEART_RATE,
+    GALEN_VITAL_RESPIRATORY_RATE,
+    GALEN_VITAL_SPO2_PERCENT,
+    GALEN_VITAL_TEMP_C,
+    GALEN_VITAL_GLUCOSE_MMOL_L,
+    GALEN_VITAL_GCS
+} galen_vital;
+
+typedef struct galen_triage_vital {
+    galen_vital kind;
+    double value;     /* in the unit of its kind, whatever the text's unit was */
+    bool is_possible; /* false: no living person has it; no rule saw it        */
+    size_t from, to;
+} galen_triage_vital;
+
+typedef enum galen_sex { GALEN_SEX_UNKNOWN, GALEN_SEX_FEMALE, GALEN_SEX_MALE } galen_sex;
+typedef enum galen_pregnancy {
+    GALEN_PREGNANCY_UNKNOWN,
+    GALEN_PREGNANCY_NO,
+    GALEN_PREGNANCY_YES,
+    GALEN_PREGNANCY_POSTPARTUM
+} galen_pregnancy;
+
+/** What the text says of the patient. */
+typedef struct galen_triage_facts {
+    double age_years; /* fractions for infants; -1 = not said */
+    galen_sex sex;
+    galen_pregnancy pregnancy;
+    double pregnancy_weeks; /* -1 = not said */
+    int32_t n_vitals;
+    galen_triage_vital vitals[GALEN_MAX_VITALS]; /* in the text's order */
+} galen_triage_facts;
+
+typedef enum galen_warning_kind {
+    GALEN_WARN_IMPOSSIBLE, /* a number that no living person has; from, to say where */
+    GALEN_WARN_TOO_LITTLE, /* no symptom, sign or measurement was recognised          */
+    GALEN_WARN_LIMIT       /* more flags, vitals or text than are kept; the level counts them all */
+} galen_warning_kind;
+
+typedef struct galen_triage_warning {
+    galen_warning_kind kind;
+    const char *message; /* static */
+    size_t from, to;     /* 0, 0 when of the whole text */
+} galen_triage_warning;
+
+typedef struct galen_triage {
+    galen_triage_level level; /* the highest of the flags'; without flags consultation, or self_care for minor complaints alone */
+    int32_t n_flags, n_asks, n_warnings;
+    galen_triage_flag flags[GALEN_MAX_FLAGS]; /* the highest level first, then in the text's order */
+    galen_triage_ask asks[GALEN_MAX_ASKS];    /* the highest level first */
+    galen_triage_warning warnings[GALEN_MAX_WARNINGS];
+    galen_triage_facts facts;
+} galen_triage;
+
+/** Red flags of a text: any bytes, any length; time is linear, 50 ms for a megabyte. All of it is read as data.
+ *  Errors  REFUSED the text is empty or blank; NOMEM. *out is then all zero but for level = consultation.
+ *  Memory  the rules once, in the first call, kept until the program ends; else none.  Threads  any number at a time. */
+GALEN_API galen_status galen_triage_text(const char *text, size_t len, galen_triage *out, galen_error *err);
+
+GALEN_API const char *galen_triage_level_name(galen_triage_level level);   /* static; "?" out of range */
+GALEN_API const char *galen_triage_level_advice(galen_triage_level level); /* a sentence for the person; static */
+GALEN_API const char *galen_vital_name(galen_vital kind);                  /* "systolic_mmhg"; static */
+
+/* ---------------------------------------------------------------- codes: a condition's name to ICD-10-CM */
+
+typedef struct galen_codes galen_codes; /* immutable after open; share freely */
+
+typedef struct galen_code {
+    char code[12];     /* "E11.9"; "" = no match */
+    const char *title; /* as in the table; lives as long as the galen_codes; NULL = no match */
+    bool is_billable;  /* a coder may use it as it is */
+    double score;      /* 0..1: how well the name fits; below GALEN_CODE_MIN_SCORE there is no match */
+} galen_code;
+
+#define GALEN_CODE_MIN_SCORE 0.62
+
+/** Open the table that tools/make-icd10 writes. path NULL: $GALEN_SHARE/icd10cm.bin, then share/ beside the program, then the
+ *  install prefix's share/galen, then $XDG_DATA_HOME/galen (or ~/.local/share/galen).
+ *  Errors  NOT_FOUND with the command that makes it; FORMAT; IO; NOMEM. *out is NULL then. */
+GALEN_API galen_status galen_codes_open(galen_codes **out, const char *path, galen_error *err);
+GALEN_API void galen_codes_close(galen_codes *c); /* NULL is fine */
+
+/** The code a coder would take for a bare name ("type 2 diabetes": E11.9). out->code is "" when nothing fits well enough: a code
+ *  that is not in the table is never given. name is any bytes, at most its first 512 are read.
+ *  Errors  REFUSED the name has no letter; NOMEM.  Threads  any number at a time. */
+GALEN_API galen_status galen_codes_find(const galen_codes *c, const char *name, size_t len, galen_code *out, galen_error *err);
+
+GALEN_API const char *galen_codes_release(const galen_codes *c); /* "ICD-10-CM April 2026": lives as long as c */
+GALEN_API int32_t galen_codes_year(const galen_codes *c);        /* 2026 */
+
 #ifdef __cplusplus
 }
 #endif
