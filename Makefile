@@ -25,7 +25,7 @@ ifneq ($(SAN),)
 FLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=$(filter-out fuzzer-no-link,$(SAN))
 endif
-LDLIBS += -lpcre2-8 -ljansson -lm -pthread
+LDLIBS += -lpcre2-8 -ljansson -lnettle -lm -pthread
 # Line editing in chat where libedit is there; plain lines without it.
 HAVE_LIBEDIT := $(shell printf '\043include <histedit.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
 # What the program links beyond the library: the store, the server, the terminal.
