@@ -1,11 +1,15 @@
 /* assist.h: the medical assistant over the engine of galen.h.
  *
- * A galen_assistant takes a description of symptoms and gives five distinct possible conditions with the model's own
- * probability for each, then five follow-up questions. The form of the answer is written by this software; the model fills in
- * names and questions only, so that five distinct names come from any model, and a confidence is always measured, never written.
+ * A galen_assistant holds one case at a time: a description of symptoms; its red flags, read by rules before the model sees a
+ * word; five distinct possible conditions with the model's own probability for each and the user's words that speak for and
+ * against them; follow-up questions chosen for what their answer is expected to tell; a new ranking after each answer.
+ * The form of every answer is written by this software; the model fills in names and questions and is otherwise only read: a
+ * confidence is always measured from its logits, never taken from its words.
  *
  * Intended use: for licensed professionals, education and research. It lists possible conditions; it does not diagnose, and it
- * is not for emergencies. Show galen_assist_intended_use() beside every result. */
+ * is not for emergencies. Show galen_assist_intended_use() beside every result.
+ *
+ * Order of the sections: red flags - codes - the case: options, results, calls - calibration - the asynchronous adapter. */
 #ifndef GALEN_ASSIST_H
 #define GALEN_ASSIST_H
 
@@ -15,96 +19,9 @@
 extern "C" {
 #endif
 
-#define GALEN_N_CONDITIONS   5
-#define GALEN_N_QUESTIONS    5
-#define GALEN_NAME_BYTES     96  /* with the final NUL */
-#define GALEN_QUESTION_BYTES 320 /* with the final NUL */
-
-typedef struct galen_assistant galen_assistant; /* one case at a time; one thread at a time, but for galen_assistant_cancel */
-
-typedef enum galen_assist_part { GALEN_PART_CONDITION, GALEN_PART_QUESTION } galen_assist_part;
-
-/** Words as they come. What is given here stands: it is never taken back, and the pieces of an item joined are its text. */
-typedef struct galen_assist_event {
-    galen_assist_part part;
-    int32_t index;    /* 0..4 in the order of writing; conditions are ranked only when all five are there */
-    const char *text; /* valid UTF-8, no line break, not NUL-terminated */
-    size_t text_len;  /* may be 0 at the end */
-    bool is_end;      /* the item is whole */
-} galen_assist_event;
-
-/** false = stop; the call then returns GALEN_E_CANCELLED. */
-typedef bool (*galen_assist_fn)(void *user, const galen_assist_event *event);
-
-typedef struct galen_assistant_opts {
-    size_t size;                /* sizeof(galen_assistant_opts)                                  */
-    int32_t n_ctx;              /* tokens; 0 = the model's own maximum, at most 2048             */
-    int32_t n_batch;            /* as in galen_session_opts                                      */
-    const char *kv_type;        /* as in galen_session_opts                                      */
-    uint64_t seed;              /* the same seed, model and device give the same words           */
-    galen_assist_fn on_text;    /* NULL: no streaming                  */
-    galen_progress_fn progress; /* while a prompt is evaluated; or NULL */
-    void *user;                 /* of both                             */
-} galen_assistant_opts;
-
-GALEN_API galen_assistant_opts galen_assistant_default_opts(void);
-
-/** Open an assistant over a model, which must outlive it.
- *  Errors  those of galen_session_open; UNSUPPORTED the vocabulary cannot write five names; NOMEM. *out is NULL then. */
-GALEN_API galen_status galen_assistant_open(galen_assistant **out, const galen_model *m, const galen_assistant_opts *opts,
-                                            galen_error *err);
-GALEN_API void galen_assistant_close(galen_assistant *a); /* NULL is fine */
-
-/** The running call, or else the next one, ends with GALEN_E_CANCELLED. Any thread, also a signal handler. */
-GALEN_API void galen_assistant_cancel(galen_assistant *a);
-
-/** What a call cost. Tokens of tries that were thrown away are counted in n_generated. */
-typedef struct galen_assist_usage {
-    int32_t n_prompt, n_generated, n_scored;
-    double prefill_s, decode_s, score_s; /* seconds */
-} galen_assist_usage;
-
-typedef struct galen_condition {
-    char name[GALEN_NAME_BYTES]; /* one line of valid UTF-8, with a letter; no two of a result are equal but for case and marks */
-    double confidence;           /* softmax of mean_logprob over the five: model probability, uncalibrated */
-    double mean_logprob;         /* of the name's tokens right after the prompt, natural log, unmasked logits */
-    int32_t n_tokens;            /* of the name */
-    int32_t order;               /* 0..4: when the model wrote it */
-} galen_condition;
-
-typedef struct galen_differential {
-    galen_condition conditions[GALEN_N_CONDITIONS]; /* by confidence, the largest first */
-    galen_assist_usage usage;
-} galen_differential;
-
-typedef struct galen_question {
-    char text[GALEN_QUESTION_BYTES]; /* one line of valid UTF-8 */
-    bool is_cut;                     /* the token budget ended it */
-} galen_question;
-
-typedef struct galen_questions {
-    galen_question questions[GALEN_N_QUESTIONS];
-    galen_assist_usage usage;
-} galen_questions;
-
-/** Does the text say enough to be worth a list? Any bytes are accepted; line breaks and control characters count as blanks.
- *  Errors  REFUSED the text is empty or has hardly a letter; err says what is missing. Needs no model. */
-GALEN_API galen_status galen_symptoms_check(const char *symptoms, size_t len, galen_error *err);
-
-/** Five possible conditions. At most 50 tokens are kept, sampled at temperature 0.1, top-p 0.7, top-k 15, repeat penalty 1.02.
- *  symptoms  any bytes, read, not kept; special tokens in them stay plain text, line breaks become blanks.
- *  Errors    REFUSED as galen_symptoms_check; FULL over the context (both counts in err); UNSUPPORTED the model has no chat
- *            format; CANCELLED; NUMERIC; DEVICE; NOMEM. *out is all zero then, and an earlier case is forgotten. */
-GALEN_API galen_status galen_assistant_diagnose(galen_assistant *a, const char *symptoms, size_t len, galen_differential *out,
-                                                galen_error *err);
-
-/** Five follow-up questions on the conditions that galen_assistant_diagnose gave last. At most 100 tokens are kept.
- *  Errors  ARG there is no such case; else as galen_assistant_diagnose. *out is all zero then; the case is kept. */
-GALEN_API galen_status galen_assistant_questions(galen_assistant *a, galen_questions *out, galen_error *err);
-
 /** The sentence that stands beside every result, and what the confidences are; static. */
 GALEN_API const char *galen_assist_intended_use(void);
-GALEN_API const char *galen_assist_confidence_meaning(void);
+GALEN_API const char *galen_assist_confidence_meaning(bool is_calibrated);
 
 /* ---------------------------------------------------------------- red flags: before any model, and without one
  * Declarative rules (data/triage, inside the library) over the user's words: what is said, what is denied, whose it is, when it
@@ -234,6 +151,282 @@ GALEN_API galen_status galen_codes_find(const galen_codes *c, const char *name, 
 
 GALEN_API const char *galen_codes_release(const galen_codes *c); /* "ICD-10-CM April 2026": lives as long as c */
 GALEN_API int32_t galen_codes_year(const galen_codes *c);        /* 2026 */
+
+/* ---------------------------------------------------------------- the case: options */
+
+#define GALEN_N_CONDITIONS   5
+#define GALEN_N_QUESTIONS    5   /* written at a time */
+#define GALEN_NAME_BYTES     96  /* with the final NUL */
+#define GALEN_QUESTION_BYTES 320 /* with the final NUL */
+#define GALEN_MAX_EVIDENCE   4   /* quotes for, and quotes against, a condition */
+#define GALEN_MAX_SAMPLES    16
+
+typedef struct galen_assistant galen_assistant; /* one case at a time; one thread at a time, but for galen_assistant_cancel */
+typedef struct galen_differential galen_differential;
+typedef struct galen_questions galen_questions;
+
+typedef enum galen_assist_part {
+    GALEN_PART_TRIAGE,    /* .triage: before any token; again whenever the model or an answer raised it              */
+    GALEN_PART_CONDITION, /* .text: the name number .index, whole, in the order of writing                           */
+    GALEN_PART_RANKING,   /* .differential: the five ranked, with confidences; again after each answer               */
+    GALEN_PART_EVIDENCE,  /* .differential: now with the quotes for and against                                      */
+    GALEN_PART_QUESTION,  /* .text: words of question number .index in the order of writing; is_end: it is whole     */
+    GALEN_PART_QUESTIONS  /* .questions: all, the best first                                                         */
+} galen_assist_part;
+
+/** What is ready, as it becomes ready. What was given stands: no text is ever taken back, and the pieces of a question joined are
+ *  its text. Pointers live during the callback. */
+typedef struct galen_assist_event {
+    galen_assist_part part;
+    int32_t index;    /* 0.. of CONDITION and QUESTION, in the order of writing; the ranking may differ */
+    const char *text; /* valid UTF-8, no line break, not NUL-terminated */
+    size_t text_len;  /* may be 0 at the end */
+    bool is_end;      /* the item is whole */
+    const galen_triage *triage;
+    const galen_differential *differential;
+    const galen_questions *questions;
+} galen_assist_event;
+
+/** false = stop; the call then returns GALEN_E_CANCELLED. */
+typedef bool (*galen_assist_fn)(void *user, const galen_assist_event *event);
+
+/** How a model's raw probabilities become confidences: p ~ (choice^(1-name_weight) * name^name_weight)^(1/temperature). */
+typedef struct galen_calibration {
+    size_t size;
+    double temperature, name_weight; /* fitted; 1 and 0.5 without a file   */
+    int32_t n_cases;                 /* of the half that was held out      */
+    double ece, brier, auroc;        /* on that half                       */
+    char model_sha256[65];           /* the model that it belongs to       */
+} galen_calibration;
+
+typedef struct galen_assistant_opts {
+    size_t size;            /* sizeof(galen_assistant_opts)                                                    */
+    int32_t n_ctx;          /* tokens; 0 = the model's own maximum, at most 2048                               */
+    int32_t n_batch;        /* as in galen_session_opts                                                        */
+    const char *kv_type;    /* as in galen_session_opts                                                        */
+    galen_batcher *batcher; /* as in galen_session_opts: a server's, shared; NULL = a session of its own       */
+    const char *client;     /* with a batcher */
+    const char *salt;       /* with a batcher */
+    uint64_t seed;          /* the same seed, model and device give the same words                             */
+    float temperature;      /* of the names' and questions' sampling; 0 = the guide's 0.1                      */
+    int32_t n_samples;      /* times the model is asked anew for its first name; 0 = 3, -1 = none; at most 16  */
+    bool has_no_evidence;   /* leave the quotes for and against out: one evaluation of the text less for each condition */
+    bool has_no_urgency;    /* do not ask the model whether to raise the level                                 */
+    int32_t max_questions;  /* the loop stops after so many answers; 0 = 10                                    */
+    double confident;       /* ... or when one condition has so much; 0 = 0.85                                 */
+    double least_bits;      /* ... or when no question is expected to tell more; 0 = 0.02                      */
+    const char
+        *prompts_dir; /* a folder of prompts that takes the place of those inside; NULL: $GALEN_PROMPTS, else those inside */
+    const galen_codes *codes;             /* for codes and for telling synonyms; outlives the assistant; NULL = no codes */
+    const galen_calibration *calibration; /* of this model; copied; NULL = uncalibrated                           */
+    galen_assist_fn on_event;             /* NULL: no streaming                  */
+    galen_progress_fn progress;           /* while a prompt is evaluated; or NULL */
+    void *user;                           /* of both                             */
+} galen_assistant_opts;
+
+GALEN_API galen_assistant_opts galen_assistant_default_opts(void);
+
+/** Load: open an assistant over a model, which must outlive it.
+ *  Errors  those of galen_session_open; ARG a prompt in prompts_dir lacks a field or the calibration is another model's shape;
+ *          IO, NOT_FOUND prompts_dir; UNSUPPORTED the vocabulary cannot write five names; NOMEM. *out is NULL then. */
+GALEN_API galen_status galen_assistant_open(galen_assistant **out, const galen_model *m, const galen_assistant_opts *opts,
+                                            galen_error *err);
+/** Free. NULL is fine. */
+GALEN_API void galen_assistant_close(galen_assistant *a);
+
+/** The running call, or else the next one, ends with GALEN_E_CANCELLED. Any thread, also a signal handler. */
+GALEN_API void galen_assistant_cancel(galen_assistant *a);
+
+/* ---------------------------------------------------------------- the case: results */
+
+/** What a call cost. Tokens of tries that were thrown away are counted in n_generated. */
+typedef struct galen_assist_usage {
+    int32_t n_prompt, n_generated, n_scored;
+    double prefill_s, decode_s, score_s; /* seconds */
+    double first_condition_s, ranked_s;  /* since the call began: the first name is whole; the five are ranked */
+} galen_assist_usage;
+
+/** Words of the user that speak for or against a condition: bytes [from, to) of the symptoms, a clause cut by this software. */
+typedef struct galen_evidence {
+    size_t from, to;
+    double bits; /* log2 of how much likelier the model finds these words from a patient with this condition than from one with an
+                  * average one of the five; > 0 for, < 0 against */
+} galen_evidence;
+
+typedef struct galen_condition {
+    char name[GALEN_NAME_BYTES]; /* one line of valid UTF-8, with a letter. No two of a result have the same words, whatever their
+                                  * case, marks and order, nor the same code */
+    double confidence;           /* what the model's probabilities and the answers say; the five and other make 1 */
+    double prior;                /* the same before any answer */
+    double name_logprob;         /* mean over the name's tokens, right after the prompt; natural log, unmasked logits */
+    double choice_logprob;  /* of its letter when the model chooses among the five and "other", mean over all cyclic orders */
+    int32_t n_tokens;       /* of the name */
+    int32_t order;          /* 0..4: when the model wrote it */
+    int32_t n_votes;        /* samples that named it first */
+    char code[12];          /* ICD-10-CM; "" = no match */
+    const char *code_title; /* lives as long as the galen_codes; NULL = no match */
+    galen_evidence support[GALEN_MAX_EVIDENCE], against[GALEN_MAX_EVIDENCE]; /* the strongest first */
+    int32_t n_support, n_against;
+    double evidence_bits; /* of all clauses together */
+    uint32_t missing; /* bit i: question i of the last galen_questions asks for a finding typical of it, and is not answered */
+} galen_condition;
+
+/** Signals that contradict the confidences' first: shown to the person, never hidden. */
+typedef enum galen_disagreement {
+    GALEN_DISAGREE_NAMES = 1,   /* by the names' likelihood alone another is first */
+    GALEN_DISAGREE_SAMPLES = 2, /* most samples name another, or none of the five  */
+    GALEN_DISAGREE_EVIDENCE = 4 /* the user's words speak more for another         */
+} galen_disagreement;
+
+struct galen_differential {
+    galen_condition conditions[GALEN_N_CONDITIONS]; /* by confidence, the largest first */
+    double other;                                   /* none of the five */
+    double entropy_bits;                            /* of the five and other */
+    bool is_calibrated, has_choice; /* has_choice false: the vocabulary has no six letters to choose by; names alone count */
+    double label_mass; /* probability of the six letters together where one is read: how well the model plays along */
+    int32_t n_samples;
+    double agreement;        /* share of the samples that name the first; -1 without samples */
+    uint32_t disagreement;   /* of galen_disagreement */
+    double urgency;          /* the model's own probability of an emergency, against an empty complaint; -1 = not asked */
+    int32_t code_year;       /* of the table; 0 = no table */
+    int32_t n_answers;       /* that are in it */
+    char prompt_version[40]; /* "builtin-0123456789ab": which prompts, and the hash of their contents */
+    galen_assist_usage usage;
+};
+
+typedef enum galen_ask_reason { GALEN_ASK_RED_FLAG, GALEN_ASK_ENTROPY } galen_ask_reason;
+
+typedef struct galen_question {
+    char text[GALEN_QUESTION_BYTES]; /* one line of valid UTF-8 */
+    bool is_cut;                     /* the token budget ended it */
+    int32_t number;                  /* 1.. in the order asked; 0 = not asked yet */
+    galen_ask_reason reason;
+    const char *flag_id; /* of the red flag's rule; NULL with ENTROPY; static */
+    double bits;         /* entropy that the answer is expected to remove; 0 of a red-flag question that no condition turns on */
+    double p_yes[GALEN_N_CONDITIONS], p_yes_other; /* by the model; conditions in the ranking's order when it was written */
+} galen_question;
+
+struct galen_questions {
+    galen_question questions[GALEN_N_QUESTIONS]; /* by bits, the most first */
+    galen_assist_usage usage;
+};
+
+typedef enum galen_answer_kind { GALEN_ANSWER_YES, GALEN_ANSWER_NO, GALEN_ANSWER_UNKNOWN, GALEN_ANSWER_TEXT } galen_answer_kind;
+
+/** Why no more is asked. */
+typedef enum galen_stop {
+    GALEN_STOP_NONE,
+    GALEN_STOP_CONFIDENT, /* "confident" */
+    GALEN_STOP_NO_GAIN,   /* "no_gain"   */
+    GALEN_STOP_COUNT,     /* "count"     */
+    GALEN_STOP_USER       /* "user"      */
+} galen_stop;
+
+GALEN_API const char *galen_stop_name(galen_stop stop);               /* static; "" for NONE */
+GALEN_API const char *galen_answer_kind_name(galen_answer_kind kind); /* "yes", "no", "unknown", "text"; static */
+
+/** What an answer did. */
+typedef struct galen_update {
+    galen_differential now;
+    double change[GALEN_N_CONDITIONS], change_other; /* of confidence, in the order of now */
+    double bits;                                     /* of entropy removed; negative when the answer opened the case again */
+    bool is_raised;                                  /* the triage level rose: see galen_assistant_triage */
+} galen_update;
+
+/* ---------------------------------------------------------------- the case: calls */
+
+/** Does the text say enough to be worth a list? Any bytes are accepted; line breaks and control characters count as blanks.
+ *  Errors  REFUSED the text is empty, has hardly a letter, or says nothing of a complaint (greetings, instructions, "I feel
+ *          bad"); err says what is missing. Needs no model. */
+GALEN_API galen_status galen_symptoms_check(const char *symptoms, size_t len, galen_error *err);
+
+/** Generate: five possible conditions. At most 50 tokens of names are kept, sampled at temperature 0.1, top-p 0.7, top-k 15,
+ *  repeat penalty 1.02. Events: TRIAGE (before any token), five CONDITION, RANKING, TRIAGE (if the model raised it), EVIDENCE.
+ *  symptoms  any bytes; read, and copied into the case; special tokens in them stay plain text, line breaks become blanks.
+ *  Errors    REFUSED as galen_symptoms_check (galen_assistant_triage has the red flags nevertheless); FULL over the context (both
+ *            counts in err); UNSUPPORTED the model has no chat format; CANCELLED; NUMERIC; DEVICE; NOMEM. *out is all zero then,
+ *            and an earlier case is forgotten. */
+GALEN_API galen_status galen_assistant_diagnose(galen_assistant *a, const char *symptoms, size_t len, galen_differential *out,
+                                                galen_error *err);
+
+/** The case's red flags, with what answers and the model added; NULL before the first galen_assistant_diagnose. */
+GALEN_API const galen_triage *galen_assistant_triage(const galen_assistant *a);
+
+/** Five new follow-up questions on the case's conditions, none asked or written before, by the entropy that the answer is
+ *  expected to remove. At most 100 tokens are kept. Events: QUESTION, QUESTIONS.
+ *  Errors  ARG there is no case; else as galen_assistant_diagnose. *out is all zero then; the case is kept. */
+GALEN_API galen_status galen_assistant_questions(galen_assistant *a, galen_questions *out, galen_error *err);
+
+/** The same on any conditions, without a case: the guide's generate_followup_questions. bits are 0 then.
+ *  context  names, or an answer in the form "- diagnosis: NAME"; confidence  their average. */
+GALEN_API galen_status galen_assistant_questions_on(galen_assistant *a, const char *context, size_t len, double confidence,
+                                                    galen_questions *out, galen_error *err);
+
+/** Ask: the next question of the case, red-flag questions first, then by bits; five new ones are written when none is left.
+ *  *stop tells why there is none (then *out is all zero). Asking again without an answer gives the same question.
+ *  Errors  as galen_assistant_questions. */
+GALEN_API galen_status galen_assistant_ask(galen_assistant *a, galen_question *out, galen_stop *stop, galen_error *err);
+
+/** Answer the question that galen_assistant_ask gave last. text is read with GALEN_ANSWER_TEXT only, by the red-flag rules too;
+ *  "yes", "no", "not sure" and the like are understood as such in English.
+ *  Bayes: each condition's probability is multiplied by how likely the model finds this answer from such a patient, at most 19
+ *  times and at least a 19th of its neighbours', so that no single answer decides.
+ *  Errors  ARG no question is open; REFUSED an empty text; else as galen_assistant_diagnose. The case is unchanged then. */
+GALEN_API galen_status galen_assistant_answer(galen_assistant *a, galen_answer_kind kind, const char *text, size_t len,
+                                              galen_update *out, galen_error *err);
+
+/** Do two names say the same condition? Same words in any order, or the same code when codes is given. Any bytes. */
+GALEN_API bool galen_condition_is_same(const galen_codes *codes, const char *a, const char *b);
+
+/* ---------------------------------------------------------------- calibration */
+
+/** SHA-256 of a model's file or files, as 64 hex digits and a NUL. Kept in $XDG_CACHE_HOME/galen by path, size and time of the
+ *  file, since hashing 8 GB takes seconds.  Errors  IO. */
+GALEN_API galen_status galen_model_sha256(const galen_model *m, char out[65], galen_error *err);
+
+/** The calibration of this model: $XDG_DATA_HOME (or ~/.local/share)/galen/calibration/SHA.json.
+ *  Errors  NOT_FOUND there is none: *out is then the uncalibrated default; FORMAT the file is damaged; IO; NOMEM. */
+GALEN_API galen_status galen_calibration_find(const galen_model *m, galen_calibration *out, galen_error *err);
+
+/* ---------------------------------------------------------------- the asynchronous adapter
+ * load_model, generate_diagnosis, generate_followup_questions: each submits a job and returns; a thread of the adapter's own does
+ * one job after another in the order submitted, and calls the job's function when it is done. The callback runs on that thread:
+ * it may submit and cancel, must not close, and what it is given lives until it returns. Submitting, cancelling and closing are
+ * legal from any thread, but nothing is after galen_adapter_close began. */
+
+typedef struct galen_adapter galen_adapter;
+
+typedef struct galen_adapter_result {
+    uint64_t job;
+    galen_status status;
+    const galen_error *error;   /* never NULL */
+    const char *text;           /* in the guide's form ("- diagnosis: ...", "1. ..."); "" after load_model or a failure */
+    const galen_triage *triage; /* generate_diagnosis: also when it failed or was refused; else NULL */
+    const galen_differential *differential; /* generate_diagnosis, else NULL */
+    const galen_questions *questions;       /* generate_followup_questions, else NULL */
+} galen_adapter_result;
+
+typedef void (*galen_adapter_fn)(void *user, const galen_adapter_result *result);
+
+/** Errors  NOMEM; FAIL no thread. *out is NULL then. */
+GALEN_API galen_status galen_adapter_open(galen_adapter **out, galen_error *err);
+/** Jobs that wait end as CANCELLED, the running one is cancelled; returns when the thread is gone. NULL is fine. */
+GALEN_API void galen_adapter_close(galen_adapter *ad);
+
+/** Open a model and an assistant over it in place of what was there. The strings of the options are copied, the rest is the
+ *  caller's until the adapter is closed or another model is loaded. NULL options: the defaults. job may be NULL.
+ *  Errors  of submitting: NOMEM, ARG; of the job: galen_model_open's and galen_assistant_open's. */
+GALEN_API galen_status galen_adapter_load_model(galen_adapter *ad, const char *path, const galen_model_opts *model,
+                                                const galen_assistant_opts *assistant, galen_adapter_fn fn, void *user,
+                                                uint64_t *job, galen_error *err);
+GALEN_API galen_status galen_adapter_generate_diagnosis(galen_adapter *ad, const char *symptoms, size_t len, galen_adapter_fn fn,
+                                                        void *user, uint64_t *job, galen_error *err);
+/** context NULL: of the last diagnosis; then confidence is not read. */
+GALEN_API galen_status galen_adapter_generate_followup_questions(galen_adapter *ad, const char *context, size_t len,
+                                                                 double confidence, galen_adapter_fn fn, void *user,
+                                                                 uint64_t *job, galen_error *err);
+/** The job ends as CANCELLED, also before it began. One that has ended is left alone. */
+GALEN_API void galen_adapter_cancel(galen_adapter *ad, uint64_t job);
 
 #ifdef __cplusplus
 }

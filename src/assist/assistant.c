@@ -14,8 +14,8 @@ const char *galen_assist_intended_use(void) {
            "emergencies.";
 }
 
-const char *galen_assist_confidence_meaning(void) {
-    return "model probability, uncalibrated";
+const char *galen_assist_confidence_meaning(bool is_calibrated) {
+    return is_calibrated ? "model probability, calibrated for this model" : "model probability, uncalibrated";
 }
 
 galen_status assist_fail(galen_error *err, galen_status st, const char *fmt, ...) {

@@ -46,7 +46,7 @@ static galen_status name_literals(galen_assistant *a, galen_tokens out[ITEMS_MAX
 
 static int by_score(const void *pa, const void *pb) {
     const galen_condition *a = pa, *b = pb;
-    if (a->mean_logprob != b->mean_logprob) return a->mean_logprob > b->mean_logprob ? -1 : 1;
+    if (a->name_logprob != b->name_logprob) return a->name_logprob > b->name_logprob ? -1 : 1;
     return a->order - b->order;
 }
 
@@ -58,7 +58,7 @@ static void rank(const item items[ITEMS_MAX], const double score[ITEMS_MAX], gal
         galen_condition *d = &out->conditions[i];
         memcpy(d->name, items[i].text, items[i].n_text + 1); /* text_line kept it below GALEN_NAME_BYTES */
         d->confidence = exp(score[i] - most) / sum;
-        d->mean_logprob = score[i];
+        d->name_logprob = score[i];
         d->n_tokens = items[i].n_ids;
         d->order = i;
     }

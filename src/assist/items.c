@@ -147,7 +147,7 @@ static bool has_form_word(const writer *w, const char *normal) {
 
 static bool send(writer *w, const char *text, size_t n, bool is_end) {
     const galen_assist_event e = {.part = w->rules->part, .index = w->index, .text = text, .text_len = n, .is_end = is_end};
-    if (!w->a->opts.on_text || w->a->opts.on_text(w->a->opts.user, &e)) return true;
+    if (!w->a->opts.on_event || w->a->opts.on_event(w->a->opts.user, &e)) return true;
     w->st = GALEN_E_CANCELLED;
     return false;
 }

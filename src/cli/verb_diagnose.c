@@ -77,7 +77,7 @@ static void print_conditions(const cli *c, const galen_differential *d) {
     else
         (void)printf("%s\n", galen_assist_intended_use());
     (void)printf("\n%sPossible conditions%s%s(confidence: %s)\n", term_sgr(c, "\033[1m"), term_sgr(c, "\033[0m"),
-                 c->term.is_out_tty && c->term.n_columns < 66 ? "\n" : " ", galen_assist_confidence_meaning());
+                 c->term.is_out_tty && c->term.n_columns < 66 ? "\n" : " ", galen_assist_confidence_meaning(d->is_calibrated));
     for (int i = 0; i < GALEN_N_CONDITIONS; i++) {
         (void)printf("\n- diagnosis: %s%s%s\n", term_sgr(c, "\033[1m"), d->conditions[i].name, term_sgr(c, "\033[0m"));
         (void)printf("- confidence: %.2f\n", d->conditions[i].confidence);
@@ -91,7 +91,7 @@ static json_t *json_conditions(const galen_differential *d) {
         const galen_condition *k = &d->conditions[i];
         json_t *one =
             json_pack("{s:i, s:s, s:o, s:o, s:i, s:i}", "rank", i + 1, "name", k->name, "confidence", json_number(k->confidence),
-                      "mean_logprob", json_number(k->mean_logprob), "n_tokens", k->n_tokens, "order", k->order);
+                      "name_logprob", json_number(k->name_logprob), "n_tokens", k->n_tokens, "order", k->order);
         if (json_array_append_new(list, one)) {
             json_decref(list);
             return NULL;
@@ -128,7 +128,7 @@ static cli_exit print_json(cli *c, const galen_model *m, const galen_differentia
     bad |= json_object_set_new(root, "model", json_model(m));
     bad |= json_object_set_new(root, "device", json_text0(galen_model_get_info(m).device));
     bad |= json_object_set_new(root, "seed", json_integer((json_int_t)c->args.seed));
-    bad |= json_object_set_new(root, "confidence_meaning", json_text0(galen_assist_confidence_meaning()));
+    bad |= json_object_set_new(root, "confidence_meaning", json_text0(galen_assist_confidence_meaning(d->is_calibrated)));
     bad |= json_object_set_new(root, "conditions", json_conditions(d));
     bad |= json_object_set_new(root, "questions", q ? json_questions(q) : json_null());
     if (why) bad |= json_object_set_new(root, "error", json_text0(why));
@@ -196,7 +196,7 @@ static cli_exit open_assistant(cli *c, const galen_model *m, view *v, galen_assi
     o.n_batch = (int32_t)c->args.batch;
     o.kv_type = c->args.kv_type;
     o.seed = (uint64_t)c->args.seed;
-    o.on_text = on_text;
+    o.on_event = on_text;
     o.progress = on_progress;
     o.user = v;
     if (galen_assistant_open(out, m, &o, &err)) return engine_fail(c, PHASE_USE, &err);

@@ -161,7 +161,7 @@ static galen_assistant *open_with(fake_script script, heard *h, int32_t n_ctx) {
     o.n_ctx = n_ctx;
     if (h) {
         *h = (heard){0};
-        o.on_text = hear;
+        o.on_event = hear;
         o.user = h;
     }
     assert_int_equal(galen_assistant_open(&a, &fake_model, &o, &err), GALEN_OK);
@@ -191,7 +191,7 @@ static void check_result(const galen_differential *d, const heard *h) {
             assert_string_not_equal(normal, other);
         }
         assert_true(c->confidence >= 0 && c->confidence <= 1);
-        assert_true(c->mean_logprob <= 0);
+        assert_true(c->name_logprob <= 0);
         assert_true(i == 0 || c->confidence <= d->conditions[i - 1].confidence);
         sum += c->confidence;
         assert_in_range(c->order, 0, 4);
@@ -282,7 +282,7 @@ static void test_ranking(void **state) {
     for (int i = 0; i < 5; i++) {
         const float l = ranked_logits[expected[i]];
         assert_string_equal(d.conditions[i].name, ranked_names[expected[i]] + 1);
-        assert_true(fabs(d.conditions[i].mean_logprob - (l - log(all))) < 1e-9);
+        assert_true(fabs(d.conditions[i].name_logprob - (l - log(all))) < 1e-9);
         assert_true(fabs(d.conditions[i].confidence - exp(l) / five) < 1e-9);
         assert_int_equal(d.conditions[i].n_tokens, 1);
     }
