@@ -1,5 +1,5 @@
-/* Candidates are kept in a heap ordered by (logit, then lower id) and popped in order only as far as top-k, top-p and
- * min-p reach, so a large vocabulary is never sorted whole. */
+/* Only items near the best are gathered, as many as top-k, top-p and min-p can reach; they are kept in a heap ordered by
+ * (logit, then lower id) and popped in order, so a large vocabulary is never sorted, nor even copied whole. */
 #include "runtime/sampler.h"
 
 #include <math.h>
@@ -25,7 +25,7 @@ static galen_status check_range(const char *name, float v, float min, float max,
     return galen_fail(err, GALEN_E_ARG, 0, "%s: %g, expected %g to %g", name, (double)v, (double)min, (double)max);
 }
 
-static galen_status check(const galen_sampling *o, int32_t n_vocab, galen_error *err) {
+galen_status sampling_check(const galen_sampling *o, int32_t n_vocab, galen_error *err) {
     galen_status st;
     if ((st = check_range("temperature", o->temperature, 0.0f, 1e6f, err))) return st;
     if ((st = check_range("top_p", o->top_p, 0.0f, 1.0f, err))) return st;
@@ -47,20 +47,18 @@ static galen_status check(const galen_sampling *o, int32_t n_vocab, galen_error 
     return GALEN_OK;
 }
 
-galen_status sampler_open(sampler *s, const galen_sampling *opts, int32_t n_vocab, galen_error *err) {
-    *s = (sampler){0};
-    const galen_status st = check(opts, n_vocab, err);
-    if (st) return st;
-    s->opts = *opts;
-    s->n_vocab = n_vocab;
+galen_status sampler_open(sampler *s, int32_t n_vocab, galen_error *err) {
+    *s = (sampler){.n_vocab = n_vocab};
+    s->logits = calloc((size_t)n_vocab, sizeof *s->logits);
     s->items = calloc((size_t)n_vocab, sizeof *s->items);
     s->counts = calloc((size_t)n_vocab, sizeof *s->counts);
-    if (s->items && s->counts) return GALEN_OK;
+    if (s->logits && s->items && s->counts) return GALEN_OK;
     sampler_close(s);
     return galen_fail(err, GALEN_E_NOMEM, 0, "sampler of %d tokens", n_vocab);
 }
 
 void sampler_close(sampler *s) {
+    free(s->logits);
     free(s->items);
     free(s->counts);
     *s = (sampler){0};
@@ -99,9 +97,11 @@ static void pop(sampler_item *h, int32_t n) {
 
 /* ---------------------------------------------------------------- the chain */
 
-static void penalise(sampler *s, const int32_t *history, int32_t n_history) {
-    const galen_sampling *o = &s->opts;
-    if (o->repeat_penalty == 1.0f && o->presence_penalty == 0.0f && o->frequency_penalty == 0.0f) return;
+static bool is_penalised(const galen_sampling *o) {
+    return o->repeat_penalty != 1.0f || o->presence_penalty != 0.0f || o->frequency_penalty != 0.0f;
+}
+
+static void penalise(sampler *s, const galen_sampling *o, const int32_t *history, int32_t n_history) {
     const int32_t n = o->penalty_last_n < 0 || o->penalty_last_n > n_history ? n_history : o->penalty_last_n;
     const int32_t *window = history + n_history - n;
     for (int32_t i = 0; i < n; i++) s->counts[window[i]]++;
@@ -109,10 +109,89 @@ static void penalise(sampler *s, const int32_t *history, int32_t n_history) {
         const int32_t id = window[i], count = s->counts[id];
         if (!count) continue; /* done with its first occurrence */
         s->counts[id] = 0;
-        float *l = &s->items[id].logit;
+        float *l = &s->logits[id];
         *l = *l <= 0 ? *l * o->repeat_penalty : *l / o->repeat_penalty;
         *l -= (float)count * o->frequency_penalty + o->presence_penalty;
     }
+}
+
+/* The logits to choose by: those given, or a copy with bias and penalties. */
+static const float *adjust(sampler *s, const galen_sampling *o, const float *logits, const int32_t *history, int32_t n_history) {
+    if (o->n_bias == 0 && !is_penalised(o)) return logits;
+    memcpy(s->logits, logits, (size_t)s->n_vocab * sizeof *logits);
+    for (size_t i = 0; i < o->n_bias; i++) s->logits[o->bias[i].id] += o->bias[i].bias;
+    if (is_penalised(o)) penalise(s, o, history, n_history);
+    return s->logits;
+}
+
+/* The lowest id of the largest; eight chains, so that the loop is not one long wait. */
+static int32_t largest(const float *x, int32_t n) {
+    enum { WAYS = 8 };
+    float max[WAYS];
+    for (int j = 0; j < WAYS; j++) max[j] = -INFINITY;
+    int32_t i = 0;
+    for (; i + WAYS <= n; i += WAYS)
+        for (int j = 0; j < WAYS; j++) max[j] = x[i + j] > max[j] ? x[i + j] : max[j];
+    for (; i < n; i++) max[0] = x[i] > max[0] ? x[i] : max[0];
+    float best = max[0];
+    for (int j = 1; j < WAYS; j++) best = max[j] > best ? max[j] : best;
+    for (i = 0; i < n - 1 && x[i] != best; i++) continue;
+    return i;
+}
+
+/* All items of at least the logit low, in order of ids. */
+static int32_t gather(sampler *s, const float *logits, float low) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < s->n_vocab; i++) {
+        s->items[n] = (sampler_item){.logit = logits[i], .id = i};
+        n += logits[i] >= low;
+    }
+    return n;
+}
+
+static double mass_of(const float *logits, int32_t n, double max) {
+    double mass = 0;
+    for (int32_t i = 0; i < n; i++) mass += exp((double)logits[i] - max);
+    return mass;
+}
+
+static double mass_of_items(const sampler_item *items, int32_t n, double max) {
+    double mass = 0;
+    for (int32_t i = 0; i < n; i++) mass += exp((double)items[i].logit - max);
+    return mass;
+}
+
+/* Keep what top-k, top-p and min-p keep: *kept items at the pointer returned, best last. Without a filter, all, any order. */
+static const sampler_item *filter(sampler *s, const galen_sampling *o, const float *logits, float best, int32_t *kept) {
+    static const float reach[] = {8.0f, 20.0f, INFINITY}; /* how far below the best to look: a second look is rare */
+    const int32_t k = o->top_k && o->top_k < s->n_vocab ? o->top_k : s->n_vocab;
+    const bool is_top_k = k < s->n_vocab, is_filtered = is_top_k || o->top_p < 1.0f || o->min_p > 0.0f;
+    const double max = (double)best;
+    double mass = is_filtered && !is_top_k && o->top_p < 1.0f ? mass_of(logits, s->n_vocab, max) : 0, taken = 0;
+    int32_t n = 0, n_popped = 0, n_kept = 0;
+    for (size_t i = is_filtered ? 0 : 2; i < sizeof reach / sizeof *reach; i++) {
+        n = gather(s, logits, best - reach[i]);
+        if (is_top_k ? n >= k : exp(1.0 - (double)reach[i]) < (double)o->min_p) break; /* by a margin */
+        if (!is_top_k && o->top_p < 1.0f && mass_of_items(s->items, n, max) >= (double)o->top_p * mass) break;
+    }
+    *kept = n;
+    if (!is_filtered) return s->items;
+    heapify(s->items, n);
+    const sampler_item *end = s->items + n;
+    if (is_top_k) {
+        while (n_popped < k) pop(s->items, n - n_popped++);
+        for (int32_t i = 1; i <= k; i++) mass += exp((double)end[-i].logit - max);
+    }
+    while (n_kept < k && n_kept < n) {
+        if (n_kept == n_popped) pop(s->items, n - n_popped++);
+        const double p = exp((double)end[-1 - n_kept].logit - max);
+        if (n_kept > 0 && p < (double)o->min_p) break; /* relative to the best, whose p is 1 */
+        if (n_kept > 0 && o->top_p < 1.0f && taken >= (double)o->top_p * mass) break;
+        taken += p;
+        n_kept++;
+    }
+    *kept = n_kept;
+    return end - n_kept;
 }
 
 static int32_t best_item(const sampler_item *items, int32_t n) {
@@ -120,36 +199,6 @@ static int32_t best_item(const sampler_item *items, int32_t n) {
     for (int32_t i = 1; i < n; i++)
         if (is_before(items[i], items[best])) best = i;
     return best;
-}
-
-/* Keep what top-k, top-p and min-p keep: *kept items, best last, end at items + n_vocab. Without a filter, all, any order. */
-static const sampler_item *filter(sampler *s, int32_t *kept) {
-    const galen_sampling *o = &s->opts;
-    const int32_t n = s->n_vocab, k = o->top_k && o->top_k < n ? o->top_k : n;
-    sampler_item *const end = s->items + n;
-    *kept = n;
-    if (k == n && o->top_p >= 1.0f && o->min_p <= 0.0f) return s->items;
-    heapify(s->items, n);
-    const double max = (double)s->items[0].logit;
-    double mass = 0, taken = 0;
-    int32_t n_popped = 0;
-    if (k < n) {
-        while (n_popped < k) pop(s->items, n - n_popped++);
-        for (int32_t i = 1; i <= k; i++) mass += exp((double)end[-i].logit - max);
-    } else {
-        for (int32_t i = 0; i < n; i++) mass += exp((double)s->items[i].logit - max);
-    }
-    int32_t n_kept = 0;
-    while (n_kept < k) {
-        if (n_kept == n_popped) pop(s->items, n - n_popped++);
-        const double p = exp((double)end[-1 - n_kept].logit - max);
-        if (n_kept > 0 && p < (double)o->min_p) break; /* relative to the best, whose p is 1 */
-        if (n_kept > 0 && taken >= (double)o->top_p * mass) break;
-        taken += p;
-        n_kept++;
-    }
-    *kept = n_kept;
-    return end - n_kept;
 }
 
 /* Draw from n items at the temperature: the first whose cumulative weight exceeds u times the whole. */
@@ -164,18 +213,15 @@ static int32_t draw(const sampler_item *items, int32_t n, float temperature, dou
     return items[0].id;
 }
 
-galen_status sampler_choose(sampler *s, const float *logits, const int32_t *history, int32_t n_history, int32_t *id,
-                            galen_error *err) {
-    const galen_sampling *o = &s->opts;
-    for (int32_t i = 0; i < s->n_vocab; i++) s->items[i] = (sampler_item){.logit = logits[i], .id = i};
-    for (size_t i = 0; i < o->n_bias; i++) s->items[o->bias[i].id].logit += o->bias[i].bias;
-    penalise(s, history, n_history);
-    const sampler_item best = s->items[best_item(s->items, s->n_vocab)];
-    if (!isfinite(best.logit)) return galen_fail(err, GALEN_E_NUMERIC, 0, "every token is forbidden");
-    *id = best.id;
+galen_status sampler_choose(sampler *s, const galen_sampling *o, const float *logits, const int32_t *history, int32_t n_history,
+                            int32_t *id, galen_error *err) {
+    logits = adjust(s, o, logits, history, n_history);
+    *id = largest(logits, s->n_vocab);
+    const float best = logits[*id];
+    if (!isfinite(best)) return galen_fail(err, GALEN_E_NUMERIC, 0, "every token is forbidden");
     if (o->temperature <= 0.0f) return GALEN_OK;
     int32_t kept;
-    const sampler_item *items = filter(s, &kept);
+    const sampler_item *items = filter(s, o, logits, best, &kept);
     *id = draw(items, kept, o->temperature, rng_uniform(o->seed, 0, (uint64_t)n_history));
     return GALEN_OK;
 }

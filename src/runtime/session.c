@@ -1,8 +1,8 @@
 /* A session: one timeline of tokens over a model, its KV pages and its batches. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/generation.h"
 #include "runtime/runtime.h"
 
 galen_session_opts galen_session_default_opts(void) {
@@ -108,16 +108,6 @@ static galen_status check_tokens(const galen_session *s, const int32_t *tokens, 
     return GALEN_OK;
 }
 
-/* NaN and infinity are caught here, before they can steer anything. */
-static galen_status check_logits(const float *logits, int64_t n, int32_t n_vocab, galen_error *err) {
-    for (int64_t i = 0; i < n; i++)
-        if (!isfinite(logits[i]))
-            return galen_fail(err, GALEN_E_NUMERIC, 0,
-                              "the logit of token %lld is %g: the model's weights or its file are damaged",
-                              (long long)(i % n_vocab), (double)logits[i]);
-    return GALEN_OK;
-}
-
 static galen_status eval(galen_session *s, const int32_t *tokens, int32_t n_tokens, bool is_all, float *logits,
                          galen_error *err) {
     const int32_t n_vocab = s->model->info.n_vocab;
@@ -130,7 +120,7 @@ static galen_status eval(galen_session *s, const int32_t *tokens, int32_t n_toke
         const int32_t n_out = is_all ? n : is_last && logits ? 1 : 0;
         float *out = is_all ? logits + (int64_t)done * n_vocab : logits;
         if ((st = eval_batch(s, s->n_past + done, n, n_out, out, err))) return st;
-        if (n_out && (st = check_logits(out, (int64_t)n_out * n_vocab, n_vocab, err))) return st;
+        if (n_out && (st = logits_check(out, n_out, n_vocab, err))) return st;
         done += n;
         if (s->progress && !s->progress(s->progress_user, (uint64_t)done, (uint64_t)n_tokens) && !is_last)
             return galen_fail(err, GALEN_E_CANCELLED, 0, "cancelled after %d of %d tokens", done, n_tokens);

@@ -1,0 +1,42 @@
+/* One generation, token by token: what galen_generate and the batcher share. */
+#ifndef GALEN_RUNTIME_GENERATION_H
+#define GALEN_RUNTIME_GENERATION_H
+
+#include "runtime/release.h"
+#include "runtime/sampler.h"
+
+enum { GENERATION_MAX_TOP = 20 }; /* log-probabilities told beside a token's own */
+
+typedef struct generation {
+    const tokenizer *vocab;
+    int32_t n_vocab;
+    galen_generate_opts o;
+    release release;
+    int32_t n_generated;
+    galen_finish finish; /* why it is over */
+    int32_t top_ids[GENERATION_MAX_TOP];
+    float top[GENERATION_MAX_TOP];
+} generation;
+
+/** Check the options (ARG names the one that is wrong); what they point to is kept, not copied. Allocates nothing. */
+galen_status generation_open(generation *g, const tokenizer *vocab, const galen_generate_opts *o, galen_error *err);
+void generation_close(generation *g); /* an all-zero one too */
+
+/** Whether max_tokens are there; g->finish says so then. */
+bool generation_is_full(generation *g);
+
+/** Choose the token that follows history, release its text, tell the caller of both. *is_over: it was the last one (g->finish),
+ * or the end itself, which is never told (*id says which). logits  f32 [n_vocab], finite.   Errors  NUMERIC, NOMEM. */
+galen_status generation_step(generation *g, sampler *s, const float *logits, const int32_t *history, int32_t n_history,
+                             int32_t *id, bool *is_over, galen_error *err);
+
+/** The last call: text that was held. */
+void generation_end(generation *g);
+
+/** Fill the log-probabilities of c->id: its own and the n_top_logprobs most likely, when they are wanted. */
+void generation_logprobs(generation *g, const float *logits, galen_chunk *c);
+
+/** Errors  NUMERIC a logit is NaN or infinite: caught here, before it can steer anything. logits f32 [n_rows][n_vocab]. */
+galen_status logits_check(const float *logits, int64_t n_rows, int32_t n_vocab, galen_error *err);
+
+#endif
