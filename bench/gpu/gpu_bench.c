@@ -240,7 +240,7 @@ static void run_case(const bench_case *c) {
     char text[96];
     galen_error err;
     machine m = {.api = backend_cuda(), .net = make_network(&a, c->shape, c->type, c->is_mixed)};
-    const backend_config cfg = {.n_threads = 8, .n_layers = m.net->n_layer, .has_ends = true};
+    const backend_config cfg = {.n_threads = 8, .has_embed = true, .has_head = true};
     work_limits lim = {.max_rows = 1, .max_out = 1, .n_ctx = MAX_CTX, .n_pages = MAX_CTX / KV_PAGE, .kv = KV_F16};
     lim.max_rows = c->has_prefill || c->has_long ? MAX_BATCH : 1;
     m.pages = arena_alloc(&a, (size_t)lim.n_pages, sizeof *m.pages);

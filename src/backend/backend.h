@@ -1,11 +1,14 @@
 /* The seam between the engine and a device: a layer is five stages.
  *
- * A backend holds a network's weights (immutable after open, shared by threads). A backend_work holds the hidden states,
- * work buffers and the KV pages of one engine; one caller at a time. Stages are asynchronous on the work's queue, allocate
- * nothing and do not synchronise; their order is attn_in, attend, attn_out, ffn_in, ffn_out, layer after layer.
- * Rows of a batch may come from any mix of sequences; what a row yields never depends on the other rows. */
+ * A backend holds a network's weights, or those of some parts of its layers (immutable after open, shared by threads). A
+ * backend_work holds the hidden states, work buffers and the KV pages of one engine; one caller at a time. Stages are
+ * asynchronous on the work's queue, allocate nothing and do not synchronise; their order is attn_in, attend, attn_out, ffn_in,
+ * ffn_out, layer after layer. Rows of a batch may come from any mix of sequences; what a row yields never depends on the other
+ * rows. */
 #ifndef GALEN_BACKEND_BACKEND_H
 #define GALEN_BACKEND_BACKEND_H
+
+#include <stddef.h>
 
 #include "backend/network.h"
 #include "base/error.h"
@@ -36,13 +39,28 @@ typedef struct batch {
     const int32_t *out_row; /* [n_out] rising                     */
 } batch;
 
+/* A layer has two parts, each with its own weights; what crosses between devices at their seams is x alone. */
+enum {
+    PART_ATTN = 1, /* attn_in, attend, attn_out, and the layer's KV */
+    PART_FFN = 2,  /* ffn_in, ffn_out                               */
+    PART_BOTH = PART_ATTN | PART_FFN
+};
+
+/* What of a network lives on a device; nothing of the rest is taken or allocated. */
 typedef struct backend_config {
-    const char *isa;   /* NULL or "auto", or the one to force */
-    int32_t n_threads; /* host threads; >= 1                  */
-    /* layers [first_layer, first_layer + n_layers) live here; embed and head if has_ends */
-    int32_t first_layer, n_layers;
-    bool has_ends;
+    const char *isa;         /* of host code: NULL or "auto", or the one to force  */
+    int32_t n_threads;       /* host threads; >= 1                                 */
+    int32_t device;          /* index among the plugin's devices                   */
+    uint64_t memory_limit;   /* bytes of device memory it may hold in all; 0 = no limit */
+    const uint8_t *parts;    /* [n_layer] of PART_; NULL = both parts of each; read, not kept */
+    const uint8_t *streamed; /* [n_layer] parts whose weights the device may fetch from the host for one large batch, of
+                              * STREAM_MIN_ROWS or more; NULL = none; read, not kept                                  */
+    bool has_embed, has_head;
 } backend_config;
+
+static inline uint8_t config_parts(const backend_config *cfg, int32_t layer) {
+    return cfg->parts ? cfg->parts[layer] : PART_BOTH;
+}
 
 typedef struct work_limits {
     int32_t max_rows; /* rows in a batch                                   */
@@ -52,10 +70,14 @@ typedef struct work_limits {
     kv_type kv;
 } work_limits;
 
+/* Rows up to which a batch never streams: such batches are recorded as graphs. */
+enum { STREAM_MIN_ROWS = 33, STREAM_LAYERS = 2 };
+
 typedef struct backend_api {
     const char *name; /* "cpu", "ref", "cuda" */
 
-    /** Take the network's weights; net outlives the backend. Errors NOMEM, DEVICE, UNSUPPORTED (isa or weight type, named). */
+    /** Take the network's weights that cfg names; net outlives the backend.
+     *  Errors  NOMEM (bytes needed and free), DEVICE, UNSUPPORTED (isa or weight type, named); nothing is held then. */
     galen_status (*open)(backend **out, const network *net, const backend_config *cfg, galen_error *err);
     void (*close)(backend *b);
     /** "avx512, 2 threads", "NVIDIA H100 80GB HBM3"; lives as long as b. */
@@ -63,7 +85,9 @@ typedef struct backend_api {
 
     galen_status (*work_open)(backend_work **out, backend *b, const work_limits *lim, galen_error *err);
     void (*work_close)(backend_work *w);
-    /** Bytes that work_open would take; pure. */
+    /** Bytes of device memory that open takes for weights, and beside them only while it loads; pure, needs no device. */
+    void (*weight_bytes)(const network *net, const backend_config *cfg, uint64_t *weights, uint64_t *loading);
+    /** Bytes of device memory that work_open would take; pure, needs no device. KV of the layers whose PART_ATTN lives here. */
     void (*work_bytes)(const network *net, const backend_config *cfg, const work_limits *lim, uint64_t *kv, uint64_t *buffers);
 
     /** Hidden states of the batch = scaled embeddings of its tokens. Called first for every batch (also see set_hidden). */
@@ -79,7 +103,45 @@ typedef struct backend_api {
      *  in for embed on a backend that does not own it. get_hidden synchronises. */
     galen_status (*get_hidden)(backend_work *w, const batch *b, float *x, galen_error *err);
     galen_status (*set_hidden)(backend_work *w, const batch *b, const float *x, galen_error *err);
+
+    /* ---- optional: NULL = not offered */
+
+    /** Keys (rotated) and values of positions [first, first + n) of one sequence, f32 [n][n_head_kv * d_head] in host memory. The
+     *  layer's PART_ATTN lives here, or is streamed here: then the work keeps the KV of STREAM_LAYERS streamed layers in turn,
+     *  and set_kv before attn_in gives it what the sequence holds already. get_kv synchronises. */
+    galen_status (*get_kv)(backend_work *w, int32_t layer, const kv_pages *seq, int32_t first, int32_t n, float *k, float *v,
+                           galen_error *err);
+    galen_status (*set_kv)(backend_work *w, int32_t layer, const kv_pages *seq, int32_t first, int32_t n, const float *k,
+                           const float *v, galen_error *err);
+    /** Bytes of device memory that b and its works hold now. */
+    uint64_t (*memory_held)(const backend *b);
 } backend_api;
+
+/* The tensors of a layer, each with its part. */
+typedef struct layer_tensor {
+    size_t field; /* of network_layer */
+    uint8_t part;
+    bool is_vector;
+} layer_tensor;
+
+static const layer_tensor layer_tensors[] = {
+#define VECTOR(name, part)                                                                                                       \
+    { offsetof(network_layer, name), part, true }
+#define MATRIX(name, part)                                                                                                       \
+    { offsetof(network_layer, name), part, false }
+    VECTOR(attn_norm, PART_ATTN), VECTOR(bq, PART_ATTN),           VECTOR(bk, PART_ATTN),    VECTOR(bv, PART_ATTN),
+    VECTOR(q_norm, PART_ATTN),    VECTOR(k_norm, PART_ATTN),       VECTOR(bo, PART_ATTN),    VECTOR(attn_post_norm, PART_ATTN),
+    MATRIX(wq, PART_ATTN),        MATRIX(wk, PART_ATTN),           MATRIX(wv, PART_ATTN),    MATRIX(wo, PART_ATTN),
+    VECTOR(ffn_norm, PART_FFN),   VECTOR(ffn_post_norm, PART_FFN), MATRIX(w_gate, PART_FFN), MATRIX(w_up, PART_FFN),
+    MATRIX(w_down, PART_FFN),
+#undef VECTOR
+#undef MATRIX
+};
+enum { N_LAYER_TENSORS = sizeof layer_tensors / sizeof layer_tensors[0] };
+
+static inline const tensor *layer_tensor_of(const network_layer *l, const layer_tensor *t) {
+    return (const tensor *)(const void *)((const char *)l + t->field);
+}
 
 /** By name: "cpu", "ref". NULL when there is none. */
 const backend_api *backend_find(const char *name);

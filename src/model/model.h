@@ -15,8 +15,4 @@ void model_close(model *m);
 const network *model_network(const model *m);
 const char *model_arch(const model *m);
 
-/** One pass of a batch through every stage in order, on one backend. Logits as backend_api.head. Synchronises at the end. */
-galen_status model_forward(const model *m, const backend_api *api, backend_work *w, const batch *b, float *logits,
-                           galen_error *err);
-
 #endif

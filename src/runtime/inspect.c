@@ -122,7 +122,7 @@ galen_status galen_model_memory(const galen_model *m, int32_t n_ctx, const char 
     if (n_ctx < 1) return galen_fail(err, GALEN_E_ARG, 0, "a context of %d tokens", n_ctx);
     const backend_api *api = m->api ? m->api : backend_cpu();
     const network *net = model_network(m->net);
-    const backend_config cfg = {.n_threads = m->n_threads ? m->n_threads : 1, .n_layers = net->n_layer, .has_ends = true};
+    const backend_config cfg = {.n_threads = m->n_threads ? m->n_threads : 1, .has_embed = true, .has_head = true};
     const work_limits lim = session_limits(n_ctx, SESSION_BATCH, kv);
     api->work_bytes(net, &cfg, &lim, kv_bytes, work_bytes);
     return GALEN_OK;

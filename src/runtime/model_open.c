@@ -118,9 +118,10 @@ static galen_status open_device(galen_model *m, const galen_model_opts *o, galen
     if (o->n_threads < 0 || o->n_threads > 1024)
         return galen_fail(err, GALEN_E_ARG, 0, "%d threads, expected 0 to 1024", o->n_threads);
     m->n_threads = o->n_threads ? o->n_threads : count_cores();
-    const backend_config cfg = {.isa = o->isa, .n_threads = m->n_threads, .n_layers = net->n_layer, .has_ends = true};
+    const backend_config cfg = {.isa = o->isa, .n_threads = m->n_threads, .has_embed = true, .has_head = true};
     st = m->api->open(&m->device, net, &cfg, err);
     if (st) return st;
+    m->devices = devices_of_one(net, m->api, m->device);
     const char *kind = m->plugin ? "GPU" : "CPU", *what = m->api->describe(m->device);
     const size_t cap = strlen(what) + sizeof "CPU ()";
     char *text = arena_alloc(&m->mem, cap, 1);

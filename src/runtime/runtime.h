@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "model/model.h"
+#include "model/works.h"
 #include "tokenizer/chat.h"
 #include "tokenizer/tokenizer.h"
 
@@ -15,6 +16,7 @@ struct galen_model {
     struct plugin *plugin;   /* that api comes from, or NULL */
     const backend_api *api;  /* NULL when vocab-only */
     backend *device;         /* NULL when vocab-only */
+    devices devices;         /* where the model lives */
     const chat_format *chat; /* NULL when none is known */
     galen_model_info info;
     const char **keys, **names; /* of metadata and tensors, in file order */
@@ -23,7 +25,7 @@ struct galen_model {
 
 struct galen_session {
     const galen_model *model;
-    backend_work *work;
+    works *works;
     arena mem;
     int32_t n_ctx, n_batch, n_past;
     int32_t *history; /* [n_ctx] tokens evaluated so far                     */

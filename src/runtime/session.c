@@ -57,7 +57,7 @@ galen_status galen_session_open(galen_session **out, const galen_model *m, const
     s->n_batch = lim.max_rows;
     s->n_pages = lim.n_pages;
     if ((st = alloc_arrays(s, err))) goto fail;
-    if ((st = m->api->work_open(&s->work, m->device, &lim, err))) goto fail;
+    if ((st = works_open(&s->works, &m->devices, &lim, err))) goto fail;
     *out = s;
     return GALEN_OK;
 fail:
@@ -67,7 +67,7 @@ fail:
 
 void galen_session_close(galen_session *s) {
     if (!s) return;
-    if (s->work) s->model->api->work_close(s->work);
+    works_close(s->works);
     arena_free(&s->mem);
     free(s);
 }
@@ -90,7 +90,7 @@ static galen_status eval_batch(galen_session *s, int32_t past, int32_t n, int32_
                      .out_row = s->out_row};
     galen_status st = gguf_check(m->file, err);
     if (st) return st;
-    st = model_forward(m->net, m->api, s->work, &b, logits, err);
+    st = works_forward(s->works, &b, logits, err);
     if (st) s->is_broken = true;
     return st;
 }

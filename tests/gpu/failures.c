@@ -30,7 +30,7 @@ static size_t free_bytes(void) {
 /* Open everything with the k-th allocation failing; true when it went through. */
 static bool open_all(const network *net, int64_t k) {
     const backend_api *api = backend_cuda();
-    const backend_config cfg = {.n_threads = 2, .n_layers = net->n_layer, .has_ends = true};
+    const backend_config cfg = {.n_threads = 2, .has_embed = true, .has_head = true};
     const work_limits lim = {.max_rows = 64, .max_out = 16, .n_ctx = 128, .n_pages = 4, .kv = KV_F16};
     backend *b = NULL;
     backend_work *w = NULL;
@@ -49,7 +49,7 @@ static bool open_all(const network *net, int64_t k) {
 
 static void refusals(network *net) {
     const backend_api *api = backend_cuda();
-    backend_config cfg = {.n_threads = 1, .n_layers = net->n_layer, .has_ends = true};
+    backend_config cfg = {.n_threads = 1, .has_embed = true, .has_head = true};
     backend *b = NULL;
     backend_work *w = NULL;
     galen_error err = {0};

@@ -6,6 +6,7 @@
 
 #include "gpu.h"
 #include "model/model.h"
+#include "model/works.h"
 
 enum { N_TOKENS = 48, N_VOCAB = 280 };
 
@@ -23,21 +24,22 @@ static bool read_npy(const char *dir, const char *name, const char *what, void *
 static galen_status run_model(const backend_api *api, const model *m, const int32_t *tokens, int chunk, float *logits,
                               galen_error *err) {
     const network *net = model_network(m);
-    const backend_config cfg = {.n_threads = 2, .n_layers = net->n_layer, .has_ends = true};
+    const backend_config cfg = {.n_threads = 2, .has_embed = true, .has_head = true};
     const work_limits lim = {.max_rows = 64, .max_out = 64, .n_ctx = 64, .n_pages = 1, .kv = KV_F32};
     backend *b = NULL;
-    backend_work *w = NULL;
+    works *w = NULL;
     int32_t page = 0, pos[N_TOKENS], seq[N_TOKENS] = {0}, row[N_TOKENS];
     const kv_pages pages = {&page, 1};
     galen_status st = api->open(&b, net, &cfg, err);
-    if (!st) st = api->work_open(&w, b, &lim, err);
+    const devices d = devices_of_one(net, api, b);
+    if (!st) st = works_open(&w, &d, &lim, err);
     for (int at = 0; !st && at < N_TOKENS; at += chunk) {
         const int n = N_TOKENS - at < chunk ? N_TOKENS - at : chunk;
         for (int i = 0; i < n; i++) pos[i] = at + i, row[i] = i;
         const batch bt = {n, tokens + at, pos, seq, &pages, 1, n, row};
-        st = model_forward(m, api, w, &bt, logits + at * N_VOCAB, err);
+        st = works_forward(w, &bt, logits + at * N_VOCAB, err);
     }
-    if (w) api->work_close(w);
+    works_close(w);
     if (b) api->close(b);
     return st;
 }

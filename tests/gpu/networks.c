@@ -82,7 +82,7 @@ static record play(const backend_api *api, const network *net, const play_opts *
     for (int p = 0; p < MAX_PAGES; p++) /* dealt in turn, counted from the end: never consecutive */
         for (int i = 0; i < N_SEQS; i++)
             if (p < pages[i].n_pages) ids[i][p] = n_pages - 1 - next++;
-    const backend_config cfg = {.n_threads = 2, .n_layers = net->n_layer, .has_ends = true};
+    const backend_config cfg = {.n_threads = 2, .has_embed = true, .has_head = true};
     const work_limits lim = {.max_rows = MAX_ROWS, .max_out = MAX_ROWS, .n_ctx = o->n_ctx, .n_pages = n_pages, .kv = o->kv};
     galen_status st = api->open(&b, net, &cfg, &err);
     if (!st) st = api->work_open(&w, b, &lim, &err);

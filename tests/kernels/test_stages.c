@@ -50,7 +50,7 @@ static engine engine_open(const char *name, const network *net, const char *isa,
                           int32_t n_pages, kv_type kv) {
     engine e = {.api = backend_find(name)};
     galen_error err = {0};
-    const backend_config cfg = {.isa = isa, .n_threads = n_threads, .n_layers = net->n_layer, .has_ends = true};
+    const backend_config cfg = {.isa = isa, .n_threads = n_threads, .has_embed = true, .has_head = true};
     const work_limits lim = {.max_rows = MAX_ROWS, .max_out = MAX_ROWS, .n_ctx = n_ctx, .n_pages = n_pages, .kv = kv};
     assert_non_null(e.api);
     if (e.api->open(&e.b, net, &cfg, &err)) fail_msg("%s", err.msg);
@@ -415,7 +415,7 @@ static void refusals(void **state) {
     arena mem = {0};
     const net_spec spec = spec_of((net_spec){0});
     network *net = random_net(&mem, &spec);
-    backend_config cfg = {.isa = "sse9", .n_threads = 1, .n_layers = 2, .has_ends = true};
+    backend_config cfg = {.isa = "sse9", .n_threads = 1, .has_embed = true, .has_head = true};
     const backend_api *api = backend_cpu();
     backend *b = NULL;
     backend_work *w = NULL;
@@ -462,7 +462,7 @@ static void bytes_are_exact(void **state) {
         arena mem = {0};
         const net_spec spec = spec_of((net_spec){.d_head = 80});
         network *net = random_net(&mem, &spec);
-        const backend_config cfg = {.n_threads = 3, .n_layers = 2, .has_ends = true};
+        const backend_config cfg = {.n_threads = 3, .has_embed = true, .has_head = true};
         const work_limits lim = {.max_rows = 33, .max_out = 5, .n_ctx = 1025, .n_pages = 17, .kv = (kv_type)kv};
         backend *b;
         backend_work *w;

@@ -152,8 +152,7 @@ static bool is_split(const backend_work *w, const batch *b, int32_t *n_segments)
 void cpu_attend(backend_work *w, int32_t layer, const batch *b) {
     enum { SMALL = 1 << 16 }; /* multiply-adds that are not worth waking a thread: some 5 us */
     const network *net = w->b->net;
-    attend_ctx c = {
-        .w = w, .b = b, .layer = &net->layers[layer], .kv = w->kv + (size_t)(layer - w->b->first_layer) * w->shape.layer_bytes};
+    attend_ctx c = {.w = w, .b = b, .layer = &net->layers[layer], .kv = layer_kv(w, layer)};
     if (is_split(w, b, &c.n_segments)) {
         pool_run(w->b->pool, (int64_t)b->n_rows * net->n_head_kv * c.n_segments, 1, attend_segments, &c);
         pool_run(w->b->pool, (int64_t)b->n_rows * net->n_head_kv, 1 + 64 / c.n_segments, merge_segments, &c);

@@ -42,24 +42,40 @@ static galen_status check_weight(const tensor *t, bool is_vector, galen_error *e
 static galen_status check_weights(const backend *b, galen_error *err) {
     const network *net = b->net;
     galen_status st = GALEN_OK;
-    for (int32_t i = b->first_layer; !st && i < b->first_layer + b->n_layers; i++) {
-        const network_layer *l = &net->layers[i];
-        const tensor *const vectors[] = {&l->attn_norm,      &l->bq, &l->bk,       &l->bv,           &l->q_norm, &l->k_norm,
-                                         &l->attn_post_norm, &l->bo, &l->ffn_norm, &l->ffn_post_norm};
-        const tensor *const matrices[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
-        for (size_t j = 0; !st && j < sizeof vectors / sizeof vectors[0]; j++) st = check_weight(vectors[j], true, err);
-        for (size_t j = 0; !st && j < sizeof matrices / sizeof matrices[0]; j++) st = check_weight(matrices[j], false, err);
+    for (int32_t i = 0; i < net->n_layer; i++) {
+        for (size_t j = 0; !st && j < N_LAYER_TENSORS; j++) {
+            const layer_tensor *t = &layer_tensors[j];
+            if (t->part & b->parts[i]) st = check_weight(layer_tensor_of(&net->layers[i], t), t->is_vector, err);
+        }
     }
-    if (st || !b->has_ends) return st;
-    st = check_weight(&net->embd, false, err);
-    if (!st) st = check_weight(&net->head, false, err);
-    if (!st) st = check_weight(&net->out_norm, true, err);
+    if (!st && b->has_embed) st = check_weight(&net->embd, false, err);
+    if (!st && b->has_head) st = check_weight(&net->head, false, err);
+    if (!st && b->has_head) st = check_weight(&net->out_norm, true, err);
     return st;
+}
+
+/* Which parts live here, and where their KV stands. */
+static galen_status take_parts(backend *b, const backend_config *cfg, galen_error *err) {
+    const size_t n = b->net->n_layer > 0 ? (size_t)b->net->n_layer : 1;
+    int32_t n_kv = 0;
+    b->has_embed = cfg->has_embed;
+    b->has_head = cfg->has_head;
+    b->parts = calloc(n, sizeof *b->parts);
+    b->kv_index = calloc(n, sizeof *b->kv_index);
+    if (!b->parts || !b->kv_index) return galen_fail(err, GALEN_E_NOMEM, 0, "cpu layers");
+    for (int32_t i = 0; i < b->net->n_layer; i++) {
+        b->parts[i] = config_parts(cfg, i);
+        b->kv_index[i] = n_kv;
+        n_kv += b->parts[i] & PART_ATTN;
+    }
+    return GALEN_OK;
 }
 
 static void cpu_close(backend *b) {
     if (!b) return;
     pool_close(b->pool);
+    free(b->parts);
+    free(b->kv_index);
     free(b);
 }
 
@@ -69,9 +85,7 @@ static galen_status cpu_open(backend **out, const network *net, const backend_co
     backend *b = calloc(1, sizeof *b);
     if (!b) return galen_fail(err, GALEN_E_NOMEM, 0, "cpu backend");
     b->net = net;
-    b->first_layer = cfg->first_layer;
-    b->n_layers = cfg->n_layers;
-    b->has_ends = cfg->has_ends;
+    if ((st = take_parts(b, cfg, err))) goto fail;
     b->ops = pick_isa(cfg->isa, &b->mm);
     if (!b->ops) {
         st = refuse_isa(cfg->isa ? cfg->isa : "auto", err);
@@ -91,6 +105,22 @@ fail:
 
 static const char *cpu_describe(const backend *b) {
     return b->name;
+}
+
+/* Weights are used where they lie in the file: these are bytes of the mapping, none is taken. */
+static void cpu_weight_bytes(const network *net, const backend_config *cfg, uint64_t *weights, uint64_t *loading) {
+    *weights = *loading = 0;
+    for (int32_t i = 0; i < net->n_layer; i++) {
+        for (size_t j = 0; j < N_LAYER_TENSORS; j++) {
+            const tensor *t = layer_tensor_of(&net->layers[i], &layer_tensors[j]);
+            if (t->data && (layer_tensors[j].part & config_parts(cfg, i))) *weights += t->row_bytes * (uint64_t)t->n_out;
+        }
+    }
+    const uint64_t embd = net->embd.row_bytes * (uint64_t)net->embd.n_out;
+    if (cfg->has_embed) *weights += embd;
+    if (cfg->has_head) *weights += net->out_norm.row_bytes;
+    if (cfg->has_head && !(cfg->has_embed && net->head.data == net->embd.data))
+        *weights += net->head.row_bytes * (uint64_t)net->head.n_out;
 }
 
 /* ---------------------------------------------------------------- memory of a work */
@@ -165,8 +195,9 @@ static bool work_sizes(const network *net, const backend_config *cfg, const work
     work_buffers unused;
     lay_out(&t, net, cfg, lim, s, &unused);
     *buffers = t.at;
-    size_t layer;
-    return !t.is_bad && size_mul(s->kl.page_bytes, (size_t)lim->n_pages, &layer) && size_mul(layer, (size_t)cfg->n_layers, kv);
+    size_t layer, n_kv = 0;
+    for (int32_t i = 0; i < net->n_layer; i++) n_kv += config_parts(cfg, i) & PART_ATTN;
+    return !t.is_bad && size_mul(s->kl.page_bytes, (size_t)lim->n_pages, &layer) && size_mul(layer, n_kv, kv);
 }
 
 static void cpu_work_bytes(const network *net, const backend_config *cfg, const work_limits *lim, uint64_t *kv,
@@ -206,7 +237,7 @@ static galen_status cpu_work_open(backend_work **out, backend *b, const work_lim
     backend_work *w = calloc(1, sizeof *w);
     if (!w) return galen_fail(err, GALEN_E_NOMEM, 0, "cpu work");
     const backend_config cfg = {
-        .n_threads = pool_n_threads(b->pool), .first_layer = b->first_layer, .n_layers = b->n_layers, .has_ends = b->has_ends};
+        .n_threads = pool_n_threads(b->pool), .parts = b->parts, .has_embed = b->has_embed, .has_head = b->has_head};
     w->b = b;
     w->lim = *lim;
     w->shape = shape_of(b->net, &cfg, lim);
@@ -248,6 +279,7 @@ const backend_api *backend_cpu(void) {
                                     .open = cpu_open,
                                     .close = cpu_close,
                                     .describe = cpu_describe,
+                                    .weight_bytes = cpu_weight_bytes,
                                     .work_open = cpu_work_open,
                                     .work_close = cpu_work_close,
                                     .work_bytes = cpu_work_bytes,
@@ -256,6 +288,8 @@ const backend_api *backend_cpu(void) {
                                     .head = cpu_head,
                                     .sync = cpu_sync,
                                     .get_hidden = cpu_get_hidden,
-                                    .set_hidden = cpu_set_hidden};
+                                    .set_hidden = cpu_set_hidden,
+                                    .get_kv = cpu_get_kv,
+                                    .set_kv = cpu_set_kv};
     return &api;
 }

@@ -7,8 +7,9 @@
 
 struct backend {
     const network *net;
-    int32_t first_layer, n_layers;
-    bool has_ends;
+    uint8_t *parts;    /* [n_layer] of PART_                                      */
+    int32_t *kv_index; /* [n_layer] place of the layer's KV among those kept here */
+    bool has_embed, has_head;
     const cpu_ops *ops;
     const matmul_ops *mm;
     pool *pool;
@@ -65,6 +66,14 @@ galen_status cpu_embed(backend_work *w, const batch *b, galen_error *err);
 galen_status cpu_set_hidden(backend_work *w, const batch *b, const float *x, galen_error *err);
 galen_status cpu_run(backend_work *w, stage s, int32_t layer, const batch *b, galen_error *err);
 galen_status cpu_head(backend_work *w, const batch *b, float *logits, galen_error *err);
+galen_status cpu_get_kv(backend_work *w, int32_t layer, const kv_pages *seq, int32_t first, int32_t n, float *k, float *v,
+                        galen_error *err);
+galen_status cpu_set_kv(backend_work *w, int32_t layer, const kv_pages *seq, int32_t first, int32_t n, const float *k,
+                        const float *v, galen_error *err);
+
+static inline char *layer_kv(const backend_work *w, int32_t layer) {
+    return w->kv + (size_t)w->b->kv_index[layer] * w->shape.layer_bytes;
+}
 
 /** The attend stage: w->buf.att from w->buf.q and the cache. */
 void cpu_attend(backend_work *w, int32_t layer, const batch *b);

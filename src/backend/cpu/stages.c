@@ -117,7 +117,7 @@ static void attn_in(backend_work *w, int32_t layer, const batch *b) {
     const matmul_job jobs[] = {product(&l->wq, &l->bq, w->buf.q, n_q), product(&l->wk, &l->bk, w->buf.k, n_kv),
                                product(&l->wv, &l->bv, w->buf.v, n_kv)};
     matmul_run(w->b->mm, w->b->pool, jobs, 3, &in, w->buf.scratch);
-    heads_ctx c = {.w = w, .layer = l, .b = b, .kv = w->kv + (size_t)(layer - w->b->first_layer) * w->shape.layer_bytes};
+    heads_ctx c = {.w = w, .layer = l, .b = b, .kv = layer_kv(w, layer)};
     pool_run(w->b->pool, b->n_rows, row_grain(n_q + 2 * n_kv), finish_heads, &c);
 }
 

@@ -22,21 +22,18 @@ static galen_status check_weight(const tensor *t, bool is_vector, galen_error *e
     return GALEN_OK;
 }
 
-static galen_status check_weights(const backend *b, galen_error *err) {
-    const network *net = b->net;
+static galen_status check_weights(const network *net, const backend_config *cfg, galen_error *err) {
     galen_status st = GALEN_OK;
-    for (int32_t i = b->first_layer; !st && i < b->first_layer + b->n_layers; i++) {
-        const network_layer *l = &net->layers[i];
-        const tensor *const vectors[] = {&l->attn_norm,      &l->bq, &l->bk,       &l->bv,           &l->q_norm, &l->k_norm,
-                                         &l->attn_post_norm, &l->bo, &l->ffn_norm, &l->ffn_post_norm};
-        const tensor *const matrices[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
-        for (size_t j = 0; !st && j < sizeof vectors / sizeof *vectors; j++) st = check_weight(vectors[j], true, err);
-        for (size_t j = 0; !st && j < sizeof matrices / sizeof *matrices; j++) st = check_weight(matrices[j], false, err);
+    for (int32_t i = 0; i < net->n_layer; i++) {
+        const int taken = config_parts(cfg, i) | (cfg->streamed ? cfg->streamed[i] : 0);
+        for (size_t j = 0; !st && j < N_LAYER_TENSORS; j++) {
+            const layer_tensor *t = &layer_tensors[j];
+            if (t->part & taken) st = check_weight(layer_tensor_of(&net->layers[i], t), t->is_vector, err);
+        }
     }
-    if (st || !b->has_ends) return st;
-    st = check_weight(&net->embd, false, err);
-    if (!st) st = check_weight(&net->head, false, err);
-    if (!st) st = check_weight(&net->out_norm, true, err);
+    if (!st && cfg->has_embed) st = check_weight(&net->embd, false, err);
+    if (!st && cfg->has_head) st = check_weight(&net->head, false, err);
+    if (!st && cfg->has_head) st = check_weight(&net->out_norm, true, err);
     return st;
 }
 
@@ -52,8 +49,7 @@ static galen_status check_shape(const network *net, galen_error *err) {
 
 /* ---------------------------------------------------------------- open, close */
 
-/* The first device, or why there is none, with the remedy. */
-galen_status cuda_find_device(backend *b, galen_error *err) {
+galen_status cuda_find_device(int index, backend *b, galen_error *err) {
     struct cudaDeviceProp prop;
     int n = 0;
     const int e = cudaGetDeviceCount(&n);
@@ -62,28 +58,94 @@ galen_status cuda_find_device(backend *b, galen_error *err) {
         return galen_fail(err, GALEN_E_DEVICE, 0, "the NVIDIA driver is missing or older than CUDA %d.%d, which this build needs",
                           CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     }
-    if (e) return cuda_fail(err, e, "looking for a device");
+    if (e && e != cudaErrorNoDevice) return cuda_fail(err, e, "looking for a device");
+    (void)cudaGetLastError();
     if (n == 0) return galen_fail(err, GALEN_E_DEVICE, 0, "no NVIDIA GPU is visible");
-    const int f = cudaGetDeviceProperties(&prop, 0);
-    if (f) return cuda_fail(err, f, "device 0");
-    const int s = cudaSetDevice(0);
+    if (index < 0 || index >= n)
+        return galen_fail(err, GALEN_E_DEVICE, 0, "GPU %d: there %s %d, numbered from 0", index, n == 1 ? "is" : "are", n);
+    const int f = cudaGetDeviceProperties(&prop, index);
+    if (f) return cuda_fail(err, f, "a device's properties");
+    const int s = cudaSetDevice(index);
     if (s) return cuda_fail(err, s, prop.name);
     if (10 * prop.major + prop.minor < 75)
-        return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "%.200s has compute capability %d.%d; 7.5 or later is needed", prop.name,
+        return galen_fail(err, GALEN_E_DEVICE, 0, "%.200s has compute capability %d.%d; 7.5 or later is needed", prop.name,
                           prop.major, prop.minor);
     if (!b) return GALEN_OK;
+    b->device = index;
     b->n_sm = prop.multiProcessorCount;
     b->compute = 10 * prop.major + prop.minor;
     (void)snprintf(b->name, sizeof b->name, "%.200s", prop.name);
     return GALEN_OK;
 }
 
+/* ---------------------------------------------------------------- memory */
+
+static galen_status refuse_memory(const backend *b, size_t n, const char *what, int e, galen_error *err) {
+    size_t free_bytes = 0, total = 0;
+    (void)cudaGetLastError();
+    (void)cudaMemGetInfo(&free_bytes, &total);
+    if (b->memory_limit && b->memory_limit < total) {
+        total = b->memory_limit;
+        const size_t left = b->held < total ? total - b->held : 0;
+        if (left < free_bytes) free_bytes = left;
+    }
+    return galen_fail(err, e == cudaErrorMemoryAllocation ? GALEN_E_NOMEM : GALEN_E_DEVICE, 0,
+                      "%s: %zu bytes on %s, %zu of %zu are free: %s", what, n, b->name, free_bytes, total,
+                      cudaGetErrorString((cudaError_t)e));
+}
+
+galen_status cuda_reserve(backend *b, void **out, size_t n, const char *what, galen_error *err) {
+    *out = NULL;
+    if (n == 0) return GALEN_OK;
+    const uint64_t held = b->held += n;
+    int e = b->memory_limit && held > b->memory_limit ? cudaErrorMemoryAllocation : cudaSuccess;
+    if (!e) e = cudaMalloc(out, n);
+    if (!e) return GALEN_OK;
+    *out = NULL;
+    b->held -= n;
+    return refuse_memory(b, n, what, e, err);
+}
+
+void cuda_release(backend *b, void *p, size_t n) {
+    if (!p) return;
+    (void)cudaFree(p);
+    b->held -= n;
+}
+
+static uint64_t cuda_memory_held(const backend *b) {
+    return b->held;
+}
+
+/* ---------------------------------------------------------------- open, close */
+
 static void cuda_close(backend *b) {
     if (!b) return;
-    if (b->memory) (void)cudaFree(b->memory);
+    if (b->memory) (void)cudaSetDevice(b->device);
+    cuda_release(b, b->memory, b->memory_bytes);
     (void)cudaGetLastError();
-    free(b->layers);
+    free(b->weights.layers);
+    free(b->parts);
+    free(b->kv_index);
     free(b);
+}
+
+/* Which parts live here, and where their KV stands. */
+static galen_status take_parts(backend *b, const backend_config *cfg, galen_error *err) {
+    const size_t n = b->net->n_layer > 0 ? (size_t)b->net->n_layer : 1;
+    int32_t n_kv = 0;
+    b->has_embed = cfg->has_embed;
+    b->has_head = cfg->has_head;
+    b->memory_limit = cfg->memory_limit;
+    b->weights.layers = calloc(n, sizeof *b->weights.layers);
+    b->parts = calloc(n, sizeof *b->parts);
+    b->kv_index = calloc(n, sizeof *b->kv_index);
+    if (!b->weights.layers || !b->parts || !b->kv_index) return galen_fail(err, GALEN_E_NOMEM, 0, "cuda layers");
+    for (int32_t i = 0; i < b->net->n_layer; i++) {
+        b->parts[i] = config_parts(cfg, i);
+        b->kv_index[i] = n_kv;
+        n_kv += b->parts[i] & PART_ATTN;
+    }
+    return GALEN_OK;
 }
 
 static galen_status cuda_open(backend **out, const network *net, const backend_config *cfg, galen_error *err) {
@@ -93,30 +155,17 @@ static galen_status cuda_open(backend **out, const network *net, const backend_c
     backend *b = calloc(1, sizeof *b);
     if (!b) return galen_fail(err, GALEN_E_NOMEM, 0, "cuda backend");
     b->net = net;
-    b->first_layer = cfg->first_layer;
-    b->n_layers = cfg->n_layers;
-    b->has_ends = cfg->has_ends;
-    if ((st = check_weights(b, err))) goto fail;
+    if ((st = check_weights(net, cfg, err))) goto fail;
     if ((st = check_shape(net, err))) goto fail;
-    if ((st = cuda_find_device(b, err))) goto fail;
-    b->layers = calloc(b->n_layers ? (size_t)b->n_layers : 1, sizeof *b->layers);
-    if (!b->layers) {
-        st = galen_fail(err, GALEN_E_NOMEM, 0, "cuda layers");
+    if ((st = take_parts(b, cfg, err))) goto fail;
+    if ((st = cuda_find_device(cfg->device, b, err))) goto fail;
+    b->memory_bytes = cuda_place_weights(net, cfg, NULL, NULL, &is_bad);
+    if (is_bad) {
+        st = galen_fail(err, GALEN_E_NOMEM, 0, "weights: the size overflows");
         goto fail;
     }
-    b->memory_bytes = cuda_place_weights(b, NULL, &is_bad);
-    const int e = is_bad ? cudaErrorMemoryAllocation : cudaMalloc(&b->memory, b->memory_bytes ? b->memory_bytes : 1);
-    if (e) {
-        b->memory = NULL;
-        size_t free_bytes = 0, total = 0;
-        (void)cudaGetLastError();
-        (void)cudaMemGetInfo(&free_bytes, &total);
-        st = galen_fail(err, e == cudaErrorMemoryAllocation ? GALEN_E_NOMEM : GALEN_E_DEVICE, 0,
-                        "weights: %zu bytes on %s, %zu of %zu are free: %s", b->memory_bytes, b->name, free_bytes, total,
-                        cudaGetErrorString((cudaError_t)e));
-        goto fail;
-    }
-    (void)cuda_place_weights(b, b->memory, &is_bad);
+    if ((st = cuda_reserve(b, &b->memory, b->memory_bytes, "weights", err))) goto fail;
+    (void)cuda_place_weights(net, cfg, b->memory, &b->weights, &is_bad);
     if ((st = cuda_upload(b, cfg->n_threads, err))) goto fail;
     *out = b;
     return GALEN_OK;
@@ -134,6 +183,7 @@ const backend_api *backend_cuda(void) {
                                     .open = cuda_open,
                                     .close = cuda_close,
                                     .describe = cuda_describe,
+                                    .weight_bytes = cuda_weight_bytes,
                                     .work_open = cuda_work_open,
                                     .work_close = cuda_work_close,
                                     .work_bytes = cuda_work_bytes,
@@ -142,6 +192,7 @@ const backend_api *backend_cuda(void) {
                                     .head = cuda_head,
                                     .sync = cuda_sync,
                                     .get_hidden = cuda_get_hidden,
-                                    .set_hidden = cuda_set_hidden};
+                                    .set_hidden = cuda_set_hidden,
+                                    .memory_held = cuda_memory_held};
     return &api;
 }

@@ -26,6 +26,8 @@ need-nvcc:
 	@test -n '$(NVCC)' || { echo 'galen: nvcc not found; install the CUDA toolkit (Debian: nvidia-cuda-toolkit) or name it: make cuda NVCC=path' >&2; exit 2; }
 
 $(B)/$(CUDA_DIR)/%.o: CPPFLAGS += -isystem $(CUDA_HOME)/include
+$(B)/$(CUDA_DIR)/entry.o: CPPFLAGS += -DGALEN_CUDA_ARCHS='"$(GALEN_CUDA_ARCHS)"'
+$(B)/$(CUDA_DIR)/entry.o: $(B)/.cuda-flags
 $(B)/%.cu.o: %.cu $(B)/.cuda-flags | need-nvcc
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)

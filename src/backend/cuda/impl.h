@@ -4,8 +4,8 @@
 
 #include <cuda_runtime_api.h>
 
-#include "backend/backend.h"
 #include "backend/cuda/kernels.h"
+#include "backend/plugin.h"
 
 typedef struct gemm gemm; /* cuBLASLt, where it is installed; gemm.h */
 
@@ -17,18 +17,26 @@ typedef struct dev_layer {
     float *bo;                                                    /* [n_embd] or NULL */
 } dev_layer;
 
-struct backend {
-    const network *net;
-    int32_t first_layer, n_layers;
-    bool has_ends;
-    int device, n_sm, compute; /* 90 = capability 9.0 */
-    char name[256];
-    void *memory; /* everything below lies in it */
-    size_t memory_bytes;
-    dev_layer *layers; /* host array [n_layers] */
+/* Weights on the device, as placed inside one allocation. */
+typedef struct dev_weights {
+    dev_layer *layers; /* host array [n_layer]; parts that do not live here stay zero */
     dev_matrix head;
     float *out_norm;
     double *inv_freq[NETWORK_MAX_ROPES][2]; /* device [n_rot / 2] */
+} dev_weights;
+
+struct backend {
+    const network *net;
+    uint8_t *parts;    /* [n_layer] of PART_                                      */
+    int32_t *kv_index; /* [n_layer] place of the layer's KV among those kept here */
+    bool has_embed, has_head;
+    int device, n_sm, compute; /* 90 = capability 9.0 */
+    char name[256];
+    uint64_t memory_limit; /* 0 = none */
+    _Atomic uint64_t held; /* bytes of device memory, of the works too */
+    void *memory;          /* of the weights */
+    size_t memory_bytes;
+    dev_weights weights;
 };
 
 /* Device memory of a work, all inside one allocation. */
@@ -61,13 +69,14 @@ typedef struct work_shape {
 
 /* What identifies a captured step. */
 typedef struct step_key {
-    int32_t first, n; /* operations: embed, the stages in order, head */
+    int32_t first, n; /* operations: the stages in order, head */
+    bool has_begin;   /* the batch's beginning before them      */
     int32_t n_rows, n_out, n_seqs, n_splits;
     bool is_decode, is_given;
     float *logits;
 } step_key;
 
-enum { MAX_STEPS = 32 };
+enum { MAX_STEPS = 256 }; /* a model split at every layer has as many spans, for each length of context */
 
 typedef struct step {
     step_key key;
@@ -100,7 +109,8 @@ struct backend_work {
     int32_t n_logits; /* rows */
     gemm *gemm;       /* NULL when cuBLASLt is not there */
     batch_state batch;
-    int32_t pending_first, n_pending; /* operations recorded, not queued */
+    bool has_begin; /* operations recorded, not queued: the batch's beginning, then stages */
+    int32_t pending_first, n_pending;
     step steps[MAX_STEPS];
     int32_t n_steps, next_step;
     bool has_no_graphs; /* capture failed once: queue kernels one by one */
@@ -111,15 +121,31 @@ struct backend_work {
 /** A status from a CUDA error: NOMEM for memory, else DEVICE; the message names what was tried. */
 galen_status cuda_fail(galen_error *err, int e, const char *what);
 
-/** Choose the first device and make it current; b, when not NULL, learns what it is. Errors  DEVICE, with the remedy. */
-galen_status cuda_find_device(backend *b, galen_error *err);
+/** Bytes of device memory within the backend's limit, not zeroed. Errors  NOMEM (asked, free, limit); DEVICE; *out is NULL then.
+ */
+galen_status cuda_reserve(backend *b, void **out, size_t n, const char *what, galen_error *err);
+/** NULL is fine. n as it was reserved. */
+void cuda_release(backend *b, void *p, size_t n);
+
+/** Choose a device by its index and make it current; b, when not NULL, learns what it is. Errors  DEVICE, with the remedy. */
+galen_status cuda_find_device(int index, backend *b, galen_error *err);
+
+galen_status cuda_probe(int32_t index, device_speed *out, galen_error *err);
 
 /** Weights to the device: see upload.c. */
 galen_status cuda_upload(backend *b, int n_threads, galen_error *err);
-/** Every weight's planes placed at base (NULL: only count). Returns the bytes. */
-size_t cuda_place_weights(backend *b, char *base, bool *is_bad);
+/** The planes of every weight that cfg names, placed at base; with base NULL it only counts, and to may be NULL. Pure.
+ *  Returns the bytes. */
+size_t cuda_place_weights(const network *net, const backend_config *cfg, char *base, dev_weights *to, bool *is_bad);
+void cuda_weight_bytes(const network *net, const backend_config *cfg, uint64_t *weights, uint64_t *loading);
 
-/** Queue one operation: 0 the batch's beginning, 1 + 5 * layer + stage, last the head. */
+/** The operation that is the head; 5 * layer + stage are the stages. */
+static inline int32_t head_operation(const backend *b) {
+    return N_STAGES * b->net->n_layer;
+}
+
+/** Queue the batch's beginning, or one operation. */
+galen_status cuda_queue_begin(backend_work *w, galen_error *err);
 galen_status cuda_queue_operation(backend_work *w, int32_t op, float *logits, galen_error *err);
 /** Large batches: the tile products of a stage. */
 galen_status cuda_queue_tiles(backend_work *w, stage s, int32_t layer, galen_error *err);

@@ -8,7 +8,7 @@ static galen_status check(int e, const char *what, galen_error *err) {
 }
 
 static const dev_layer *layer_of(const backend_work *w, int32_t layer) {
-    return &w->b->layers[layer - w->b->first_layer];
+    return &w->b->weights.layers[layer];
 }
 
 static dev_acts acts_from(const dev_acts *a, int32_t row) {
@@ -118,7 +118,7 @@ static heads_args heads_of(const backend_work *w, int32_t layer) {
                         .pages = (const int32_t *)(const void *)(w->buf.mail + b->pages_at),
                         .cos = w->buf.cos + angles,
                         .sin = w->buf.sin + angles};
-    h.kv.base += (size_t)(layer - w->b->first_layer) * w->shape.layer_bytes;
+    h.kv.base += (size_t)w->b->kv_index[layer] * w->shape.layer_bytes;
     return h;
 }
 
@@ -263,7 +263,7 @@ static galen_status ffn_out(backend_work *w, int32_t layer, galen_error *err) {
 
 /* ---------------------------------------------------------------- the ends */
 
-static galen_status begin(backend_work *w, galen_error *err) {
+galen_status cuda_queue_begin(backend_work *w, galen_error *err) {
     const network *net = w->b->net;
     const batch_state *b = &w->batch;
     begin_args a = {.n_rows = b->n_rows,
@@ -281,7 +281,7 @@ static galen_status begin(backend_work *w, galen_error *err) {
                     .cos = w->buf.cos,
                     .sin = w->buf.sin};
     for (int i = 0; i < w->shape.n_ropes; i++) {
-        a.inv_freq[i] = w->b->inv_freq[i][w->rope_choice];
+        a.inv_freq[i] = w->b->weights.inv_freq[i][w->rope_choice];
         a.magnitude[i] = (float)net->ropes[i][w->rope_choice].magnitude;
     }
     w->queue.is_chained = false;
@@ -301,7 +301,7 @@ static galen_status head(backend_work *w, float *logits, galen_error *err) {
     const bool is_direct = b->n_out <= PASS_ROWS;
     galen_status st = GALEN_OK;
     for (int32_t r = 0; !st && r < b->n_out; r += PASS_ROWS) {
-        product_plan p = {.m = {&w->b->head},
+        product_plan p = {.m = {&w->b->weights.head},
                           .y = {is_direct ? logits : w->buf.logits},
                           .n = 1,
                           .y_stride = net->n_vocab,
@@ -311,15 +311,15 @@ static galen_status head(backend_work *w, float *logits, galen_error *err) {
         dev_acts a = w->buf.a;
         if (b->n_rows == 1) {
             p.x = w->buf.x;
-            p.norm = w->b->out_norm;
+            p.norm = w->b->weights.out_norm;
         } else {
-            const bool is_float = cuda_is_float(w->b->head.type);
+            const bool is_float = cuda_is_float(w->b->weights.head.type);
             a.stride = w->shape.embd_stride;
             dev_acts wanted = a;
             *(is_float ? (void **)&wanted.q : (void **)&wanted.f) = NULL;
             p.in = a;
-            const int e = cuda_prepare(&w->queue, w->buf.x, w->shape.embd_stride, out_row + r, w->b->out_norm, net->norm_eps,
-                                       net->n_embd, p.n_rows, &wanted);
+            const int e = cuda_prepare(&w->queue, w->buf.x, w->shape.embd_stride, out_row + r, w->b->weights.out_norm,
+                                       net->norm_eps, net->n_embd, p.n_rows, &wanted);
             if (e) return cuda_fail(err, e, "output norm");
         }
         st = run_products(w, &p, err);
@@ -336,10 +336,9 @@ static galen_status head(backend_work *w, float *logits, galen_error *err) {
 galen_status cuda_queue_operation(backend_work *w, int32_t op, float *logits, galen_error *err) {
     static galen_status (*const few[N_STAGES])(backend_work *, int32_t, galen_error *) = {attn_in, cuda_queue_attention, attn_out,
                                                                                           ffn_in, ffn_out};
-    if (op == 0) return begin(w, err);
-    if (op == 1 + N_STAGES * w->b->n_layers) return head(w, logits, err);
-    const int32_t layer = w->b->first_layer + (op - 1) / N_STAGES;
-    const stage s = (stage)((op - 1) % N_STAGES);
+    if (op == head_operation(w->b)) return head(w, logits, err);
+    const int32_t layer = op / N_STAGES;
+    const stage s = (stage)(op % N_STAGES);
     if (w->batch.n_rows > FEW_ROWS && s != STAGE_ATTEND && cuda_takes_tiles(w)) return cuda_queue_tiles(w, s, layer, err);
     return few[s](w, layer, err);
 }

@@ -24,7 +24,8 @@ static step_key key_of(const backend_work *w) {
     const batch_state *b = &w->batch;
     step_key k;
     memset(&k, 0, sizeof k); /* keys are compared as bytes */
-    k.first = w->pending_first;
+    k.has_begin = w->has_begin;
+    k.first = w->n_pending ? w->pending_first : 0;
     k.n = w->n_pending;
     k.n_rows = b->n_rows;
     k.n_out = b->n_out;
@@ -37,7 +38,7 @@ static step_key key_of(const backend_work *w) {
 }
 
 static galen_status queue_pending(backend_work *w, galen_error *err) {
-    galen_status st = GALEN_OK;
+    galen_status st = w->has_begin ? cuda_queue_begin(w, err) : GALEN_OK;
     for (int32_t i = 0; !st && i < w->n_pending; i++) st = cuda_queue_operation(w, w->pending_first + i, w->logits, err);
     return st;
 }
@@ -77,7 +78,7 @@ static cudaGraphExec_t step_of(backend_work *w) {
 
 static galen_status flush(backend_work *w, galen_error *err) {
     galen_status st = GALEN_OK;
-    if (w->n_pending == 0) return GALEN_OK;
+    if (w->n_pending == 0 && !w->has_begin) return GALEN_OK;
     const cudaGraphExec_t exec = step_of(w);
     if (exec) {
         const int e = cudaGraphLaunch(exec, w->queue.stream);
@@ -87,16 +88,27 @@ static galen_status flush(backend_work *w, galen_error *err) {
         st = queue_pending(w, err);
     }
     w->n_pending = 0;
+    w->has_begin = false;
     w->queue.is_chained = false;
     return remember(w, st, err);
+}
+
+static bool is_recorded(const backend_work *w) {
+    return w->batch.n_rows <= FEW_ROWS && w->batch.n_out <= PASS_ROWS;
+}
+
+/* Queue or record the batch's beginning. */
+static galen_status add_begin(backend_work *w, galen_error *err) {
+    if (!is_recorded(w)) return remember(w, cuda_queue_begin(w, err), err);
+    w->has_begin = true;
+    return GALEN_OK;
 }
 
 /* Queue or record operation op. */
 static galen_status add_operation(backend_work *w, int32_t op, galen_error *err) {
     galen_status st;
     if (w->n_pending && op != w->pending_first + w->n_pending && (st = flush(w, err))) return st;
-    if (w->batch.n_rows > FEW_ROWS || w->batch.n_out > PASS_ROWS)
-        return remember(w, cuda_queue_operation(w, op, w->logits_to, err), err);
+    if (!is_recorded(w)) return remember(w, cuda_queue_operation(w, op, w->logits_to, err), err);
     if (w->n_pending == 0) w->pending_first = op;
     w->n_pending++;
     return GALEN_OK;
@@ -209,7 +221,9 @@ static galen_status begin_batch(backend_work *w, const batch *b, galen_error *er
     galen_status st;
     if (w->is_failed) return refuse_failed(w, err);
     if ((st = check_batch(w, b, err))) return st;
-    if ((w->is_busy || w->n_pending) && (st = settle(w, err))) return st; /* the mailbox and the logits are in use */
+    (void)cudaSetDevice(w->b->device); /* the caller's thread may be another than the last */
+    if ((w->is_busy || w->has_begin || w->n_pending) && (st = settle(w, err)))
+        return st; /* the mailbox and the logits are in use */
     if ((st = write_mail(w, b, err))) return st;
     w->is_busy = true;
     return GALEN_OK;
@@ -227,7 +241,7 @@ galen_status cuda_embed(backend_work *w, const batch *b, galen_error *err) {
     for (int32_t r = 0; r < b->n_rows; r++)
         memcpy(w->mail + w->batch.rows_at + (size_t)r * stride, tensor_row(embd, b->token[r]), embd->row_bytes);
     w->batch.bytes = w->batch.rows_at + (size_t)b->n_rows * stride;
-    return add_operation(w, 0, err);
+    return add_begin(w, err);
 }
 
 galen_status cuda_set_hidden(backend_work *w, const batch *b, const float *x, galen_error *err) {
@@ -241,13 +255,13 @@ galen_status cuda_set_hidden(backend_work *w, const batch *b, const float *x, ga
     }
     w->batch.is_given = true;
     w->batch.bytes = w->batch.rows_at + (size_t)b->n_rows * stride * sizeof *x;
-    return add_operation(w, 0, err);
+    return add_begin(w, err);
 }
 
 galen_status cuda_run(backend_work *w, stage s, int32_t layer, const batch *b, galen_error *err) {
     (void)b; /* as embed received it */
     if (w->is_failed) return refuse_failed(w, err);
-    return add_operation(w, 1 + N_STAGES * (layer - w->b->first_layer) + (int32_t)s, err);
+    return add_operation(w, N_STAGES * layer + (int32_t)s, err);
 }
 
 galen_status cuda_head(backend_work *w, const batch *b, float *logits, galen_error *err) {
@@ -256,7 +270,7 @@ galen_status cuda_head(backend_work *w, const batch *b, float *logits, galen_err
     w->logits_to = logits;
     w->n_logits = b->n_out <= PASS_ROWS ? b->n_out : 0;
     const bool is_direct = b->n_out <= PASS_ROWS && b->n_rows > FEW_ROWS;
-    const int32_t op = 1 + N_STAGES * w->b->n_layers;
+    const int32_t op = head_operation(w->b);
     if (is_direct) return remember(w, cuda_queue_operation(w, op, w->logits, err), err);
     const galen_status st = add_operation(w, op, err);
     return st ? st : flush(w, err);

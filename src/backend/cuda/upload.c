@@ -39,36 +39,45 @@ static float *place_vector(taker *t, const tensor *from, int64_t n) {
     return from->data ? p : NULL;
 }
 
-static void place_layer(taker *t, const network *net, const network_layer *l, dev_layer *d) {
+static void place_attention(taker *t, const network *net, const network_layer *l, dev_layer *d) {
     const int64_t n_q = (int64_t)net->n_head * net->d_head, n_kv = (int64_t)net->n_head_kv * net->d_head;
     const tensor *const bias = l->bq.data ? &l->bq : l->bk.data ? &l->bk : &l->bv;
     place_matrix(t, &l->wq, &d->wq);
     place_matrix(t, &l->wk, &d->wk);
     place_matrix(t, &l->wv, &d->wv);
     place_matrix(t, &l->wo, &d->wo);
-    place_matrix(t, &l->w_gate, &d->gate);
-    place_matrix(t, &l->w_up, &d->up);
-    place_matrix(t, &l->w_down, &d->down);
     d->attn_norm = place_vector(t, &l->attn_norm, net->n_embd);
-    d->ffn_norm = place_vector(t, &l->ffn_norm, net->n_embd);
     d->attn_post_norm = place_vector(t, &l->attn_post_norm, net->n_embd);
-    d->ffn_post_norm = place_vector(t, &l->ffn_post_norm, net->n_embd);
     d->q_norm = place_vector(t, &l->q_norm, net->d_head);
     d->k_norm = place_vector(t, &l->k_norm, net->d_head);
     d->qkv_bias = place_vector(t, bias, n_q + 2 * n_kv);
     d->bo = place_vector(t, &l->bo, net->n_embd);
 }
 
-size_t cuda_place_weights(backend *b, char *base, bool *is_bad) {
-    const network *net = b->net;
+static void place_feed_forward(taker *t, const network *net, const network_layer *l, dev_layer *d) {
+    place_matrix(t, &l->w_gate, &d->gate);
+    place_matrix(t, &l->w_up, &d->up);
+    place_matrix(t, &l->w_down, &d->down);
+    d->ffn_norm = place_vector(t, &l->ffn_norm, net->n_embd);
+    d->ffn_post_norm = place_vector(t, &l->ffn_post_norm, net->n_embd);
+}
+
+size_t cuda_place_weights(const network *net, const backend_config *cfg, char *base, dev_weights *to, bool *is_bad) {
+    dev_weights counted = {0};
+    dev_layer layer;
     taker t = {.base = base};
-    for (int32_t i = 0; i < b->n_layers; i++) place_layer(&t, net, &net->layers[b->first_layer + i], &b->layers[i]);
+    if (!to) to = &counted;
+    for (int32_t i = 0; i < net->n_layer; i++) {
+        dev_layer *d = to->layers ? &to->layers[i] : &layer;
+        if (config_parts(cfg, i) & PART_ATTN) place_attention(&t, net, &net->layers[i], d);
+        if (config_parts(cfg, i) & PART_FFN) place_feed_forward(&t, net, &net->layers[i], d);
+    }
     for (int i = 0; i < NETWORK_MAX_ROPES; i++)
         for (int j = 0; j < 2; j++)
-            if (net->ropes[i][j].inv_freq) b->inv_freq[i][j] = take(&t, (uint64_t)net->n_rot / 2, sizeof(double));
-    if (b->has_ends) {
-        b->out_norm = place_vector(&t, &net->out_norm, net->n_embd);
-        place_matrix(&t, &net->head, &b->head);
+            if (net->ropes[i][j].inv_freq) to->inv_freq[i][j] = take(&t, (uint64_t)net->n_rot / 2, sizeof(double));
+    if (cfg->has_head) {
+        to->out_norm = place_vector(&t, &net->out_norm, net->n_embd);
+        place_matrix(&t, &net->head, &to->head);
     }
     *is_bad = t.is_bad;
     return t.at;
@@ -128,63 +137,82 @@ static galen_status move_vector(mover *v, const tensor *from, float *to, galen_e
     return from->data ? move_bytes(v, from->name, from->data, to, (size_t)from->n_in * sizeof(float), err) : GALEN_OK;
 }
 
-static galen_status move_layer(mover *v, const network *net, const network_layer *l, const dev_layer *d, galen_error *err) {
+/* What of a layer goes where. */
+typedef struct layer_move {
+    uint8_t part;
+    const tensor *from;
+    float *vector; /* or: */
+    const dev_matrix *matrix;
+} layer_move;
+
+static galen_status move_layer(mover *v, const network *net, const network_layer *l, int parts, const dev_layer *d,
+                               galen_error *err) {
     const int64_t n_q = (int64_t)net->n_head * net->d_head, n_kv = (int64_t)net->n_head_kv * net->d_head;
-    const struct {
-        const tensor *from;
-        float *to;
-    } vectors[] = {{&l->attn_norm, d->attn_norm},
-                   {&l->ffn_norm, d->ffn_norm},
-                   {&l->attn_post_norm, d->attn_post_norm},
-                   {&l->ffn_post_norm, d->ffn_post_norm},
-                   {&l->q_norm, d->q_norm},
-                   {&l->k_norm, d->k_norm},
-                   {&l->bq, d->qkv_bias},
-                   {&l->bk, d->qkv_bias ? d->qkv_bias + n_q : NULL},
-                   {&l->bv, d->qkv_bias ? d->qkv_bias + n_q + n_kv : NULL},
-                   {&l->bo, d->bo}};
-    const struct {
-        const tensor *from;
-        const dev_matrix *to;
-    } matrices[] = {{&l->wq, &d->wq},       {&l->wk, &d->wk},   {&l->wv, &d->wv},      {&l->wo, &d->wo},
-                    {&l->w_gate, &d->gate}, {&l->w_up, &d->up}, {&l->w_down, &d->down}};
+    const layer_move all[] = {{PART_ATTN, &l->attn_norm, d->attn_norm, NULL},
+                              {PART_ATTN, &l->attn_post_norm, d->attn_post_norm, NULL},
+                              {PART_ATTN, &l->q_norm, d->q_norm, NULL},
+                              {PART_ATTN, &l->k_norm, d->k_norm, NULL},
+                              {PART_ATTN, &l->bq, d->qkv_bias, NULL},
+                              {PART_ATTN, &l->bk, d->qkv_bias ? d->qkv_bias + n_q : NULL, NULL},
+                              {PART_ATTN, &l->bv, d->qkv_bias ? d->qkv_bias + n_q + n_kv : NULL, NULL},
+                              {PART_ATTN, &l->bo, d->bo, NULL},
+                              {PART_ATTN, &l->wq, NULL, &d->wq},
+                              {PART_ATTN, &l->wk, NULL, &d->wk},
+                              {PART_ATTN, &l->wv, NULL, &d->wv},
+                              {PART_ATTN, &l->wo, NULL, &d->wo},
+                              {PART_FFN, &l->ffn_norm, d->ffn_norm, NULL},
+                              {PART_FFN, &l->ffn_post_norm, d->ffn_post_norm, NULL},
+                              {PART_FFN, &l->w_gate, NULL, &d->gate},
+                              {PART_FFN, &l->w_up, NULL, &d->up},
+                              {PART_FFN, &l->w_down, NULL, &d->down}};
     galen_status st = GALEN_OK;
-    for (size_t i = 0; !st && i < sizeof vectors / sizeof *vectors; i++) st = move_vector(v, vectors[i].from, vectors[i].to, err);
-    for (size_t i = 0; !st && i < sizeof matrices / sizeof *matrices; i++)
-        st = move_matrix(v, matrices[i].from, matrices[i].to, err);
+    for (size_t i = 0; !st && i < sizeof all / sizeof *all; i++) {
+        if (!(all[i].part & parts)) continue;
+        st = all[i].matrix ? move_matrix(v, all[i].from, all[i].matrix, err) : move_vector(v, all[i].from, all[i].vector, err);
+    }
     return st;
 }
 
 static galen_status move_all(mover *v, backend *b, galen_error *err) {
     const network *net = b->net;
     galen_status st = GALEN_OK;
-    for (int32_t i = 0; !st && i < b->n_layers; i++)
-        st = move_layer(v, net, &net->layers[b->first_layer + i], &b->layers[i], err);
+    for (int32_t i = 0; !st && i < net->n_layer; i++)
+        st = move_layer(v, net, &net->layers[i], b->parts[i], &b->weights.layers[i], err);
     for (int i = 0; i < NETWORK_MAX_ROPES; i++)
         for (int j = 0; !st && j < 2; j++)
-            if (b->inv_freq[i][j])
-                st = move_bytes(v, "rotation frequencies", net->ropes[i][j].inv_freq, b->inv_freq[i][j],
+            if (b->weights.inv_freq[i][j])
+                st = move_bytes(v, "rotation frequencies", net->ropes[i][j].inv_freq, b->weights.inv_freq[i][j],
                                 (size_t)(net->n_rot / 2) * sizeof(double), err);
-    if (!st && b->has_ends) st = move_vector(v, &net->out_norm, b->out_norm, err);
-    if (!st && b->has_ends) st = move_matrix(v, &net->head, &b->head, err);
+    if (!st && b->has_head) st = move_vector(v, &net->out_norm, b->weights.out_norm, err);
+    if (!st && b->has_head) st = move_matrix(v, &net->head, &b->weights.head, err);
     return st;
 }
 
-static size_t longest_row(const backend *b) {
-    size_t n = b->has_ends ? b->net->head.row_bytes : 1;
-    for (int32_t i = 0; i < b->n_layers; i++) {
-        const network_layer *l = &b->net->layers[b->first_layer + i];
-        const tensor *const all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-            if (all[j]->row_bytes > n) n = all[j]->row_bytes;
+/* Bytes of a slot: some 32 MiB, and a row of anything that cfg brings here. */
+static size_t piece_bytes(const network *net, const backend_config *cfg) {
+    size_t n = PIECE;
+    if (cfg->has_head && net->head.row_bytes > n) n = net->head.row_bytes;
+    for (int32_t i = 0; i < net->n_layer; i++) {
+        const int taken = config_parts(cfg, i) | (cfg->streamed ? cfg->streamed[i] : 0);
+        for (size_t j = 0; j < N_LAYER_TENSORS; j++) {
+            const tensor *t = layer_tensor_of(&net->layers[i], &layer_tensors[j]);
+            if ((layer_tensors[j].part & taken) && t->row_bytes > n) n = t->row_bytes;
+        }
     }
     return n;
 }
 
-static void mover_close(mover *v) {
+void cuda_weight_bytes(const network *net, const backend_config *cfg, uint64_t *weights, uint64_t *loading) {
+    bool is_bad = false;
+    *weights = cuda_place_weights(net, cfg, NULL, NULL, &is_bad);
+    *loading = N_SLOTS * piece_bytes(net, cfg);
+    if (is_bad) *weights = UINT64_MAX;
+}
+
+static void mover_close(mover *v, backend *b) {
     for (int i = 0; i < N_SLOTS; i++) {
         if (v->pinned[i]) (void)cudaFreeHost(v->pinned[i]);
-        if (v->device[i]) (void)cudaFree(v->device[i]);
+        cuda_release(b, v->device[i], v->piece);
         if (v->free[i]) (void)cudaEventDestroy(v->free[i]);
     }
     if (v->stream) (void)cudaStreamDestroy(v->stream);
@@ -192,15 +220,16 @@ static void mover_close(mover *v) {
 }
 
 galen_status cuda_upload(backend *b, int n_threads, galen_error *err) {
-    mover v = {.piece = PIECE};
+    const backend_config cfg = {.parts = b->parts, .has_head = b->has_head};
+    mover v = {.piece = piece_bytes(b->net, &cfg)};
     galen_status st = GALEN_OK;
-    if (longest_row(b) > v.piece) v.piece = longest_row(b);
     int e = cudaStreamCreateWithFlags(&v.stream, cudaStreamNonBlocking);
-    for (int i = 0; !e && i < N_SLOTS; i++) {
+    for (int i = 0; !e && !st && i < N_SLOTS; i++) {
         e = cudaHostAlloc((void **)&v.pinned[i], v.piece, cudaHostAllocDefault);
-        if (!e) e = cudaMalloc((void **)&v.device[i], v.piece);
         if (!e) e = cudaEventCreateWithFlags(&v.free[i], cudaEventDisableTiming);
+        if (!e) st = cuda_reserve(b, (void **)&v.device[i], v.piece, "buffers for loading weights", err);
     }
+    if (st) goto fail;
     if (!e) e = cudaMemsetAsync(b->memory, 0, b->memory_bytes, v.stream); /* paddings are zero */
     if (e) {
         st = cuda_fail(err, e, "buffers for loading weights");
@@ -212,6 +241,6 @@ galen_status cuda_upload(backend *b, int n_threads, galen_error *err) {
     e = cudaStreamSynchronize(v.stream);
     if (!st && e) st = cuda_fail(err, e, "loading weights");
 fail:
-    mover_close(&v);
+    mover_close(&v, b);
     return st;
 }

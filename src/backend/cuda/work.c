@@ -109,20 +109,21 @@ static void lay_out(taker *t, const network *net, const work_limits *lim, const 
     b->gemm_space = take(t, 1, s->gemm_bytes);
 }
 
-static bool work_sizes(const network *net, int32_t n_layers, const work_limits *lim, const work_shape *s, size_t *kv,
+static bool work_sizes(const network *net, const backend_config *cfg, const work_limits *lim, const work_shape *s, size_t *kv,
                        size_t *buffers) {
     taker t = {0};
     work_buffers unused = {0};
     lay_out(&t, net, lim, s, &unused);
     *buffers = t.at;
-    size_t layer;
-    return !t.is_bad && size_mul(s->page_bytes, (size_t)lim->n_pages, &layer) && size_mul(layer, (size_t)n_layers, kv);
+    size_t layer, n_kv = 0;
+    for (int32_t i = 0; i < net->n_layer; i++) n_kv += config_parts(cfg, i) & PART_ATTN;
+    return !t.is_bad && size_mul(s->page_bytes, (size_t)lim->n_pages, &layer) && size_mul(layer, n_kv, kv);
 }
 
 void cuda_work_bytes(const network *net, const backend_config *cfg, const work_limits *lim, uint64_t *kv, uint64_t *buffers) {
     const work_shape s = shape_of(net, lim);
     size_t kv_bytes = 0, buffer_bytes = 0;
-    if (!work_sizes(net, cfg->n_layers, lim, &s, &kv_bytes, &buffer_bytes)) kv_bytes = buffer_bytes = SIZE_MAX;
+    if (!work_sizes(net, cfg, lim, &s, &kv_bytes, &buffer_bytes)) kv_bytes = buffer_bytes = SIZE_MAX;
     *kv = kv_bytes;
     *buffers = buffer_bytes;
 }
@@ -139,28 +140,23 @@ static galen_status check_limits(const network *net, const work_limits *lim, gal
 
 /* n bytes of zeroed device memory. */
 static galen_status reserve(backend_work *w, void **out, size_t n, const char *what, galen_error *err) {
-    if (n == 0) return GALEN_OK;
-    int e = cudaMalloc(out, n);
-    if (e) {
-        *out = NULL;
-        (void)cudaGetLastError();
-        return galen_fail(err, e == cudaErrorMemoryAllocation ? GALEN_E_NOMEM : GALEN_E_DEVICE, 0, "%s: %zu bytes on the GPU: %s",
-                          what, n, cudaGetErrorString((cudaError_t)e));
-    }
-    e = cudaMemsetAsync(*out, 0, n, w->queue.stream);
+    const galen_status st = cuda_reserve(w->b, out, n, what, err);
+    if (st || n == 0) return st;
+    const int e = cudaMemsetAsync(*out, 0, n, w->queue.stream);
     return e ? cuda_fail(err, e, what) : GALEN_OK;
 }
 
 void cuda_work_close(backend_work *w) {
     if (!w) return;
+    (void)cudaSetDevice(w->b->device);
     if (w->queue.stream) (void)cudaStreamSynchronize(w->queue.stream);
     for (int32_t i = 0; i < w->n_steps; i++)
         if (w->steps[i].exec) (void)cudaGraphExecDestroy(w->steps[i].exec);
     gemm_close(w->gemm);
     if (w->mail) (void)cudaFreeHost(w->mail);
     if (w->logits) (void)cudaFreeHost(w->logits);
-    if (w->kv) (void)cudaFree(w->kv);
-    if (w->memory) (void)cudaFree(w->memory);
+    cuda_release(w->b, w->kv, w->kv_bytes);
+    cuda_release(w->b, w->memory, w->buffer_bytes);
     if (w->queue.stream) (void)cudaStreamDestroy(w->queue.stream);
     (void)cudaGetLastError(); /* what closing a failed device reports is of no use to the next caller */
     free(w);
@@ -193,7 +189,8 @@ galen_status cuda_work_open(backend_work **out, backend *b, const work_limits *l
     w->lim = *lim;
     w->shape = shape_of(b->net, lim);
     w->rope_choice = lim->n_ctx > b->net->n_ctx_orig ? 1 : 0;
-    if (!work_sizes(b->net, b->n_layers, lim, &w->shape, &w->kv_bytes, &w->buffer_bytes)) {
+    const backend_config cfg = {.parts = b->parts, .has_embed = b->has_embed, .has_head = b->has_head};
+    if (!work_sizes(b->net, &cfg, lim, &w->shape, &w->kv_bytes, &w->buffer_bytes)) {
         st = galen_fail(err, GALEN_E_NOMEM, 0, "KV cache or buffers: the size overflows");
         goto fail;
     }

@@ -11,6 +11,7 @@
 
 struct backend {
     const network *net;
+    uint8_t *parts; /* [n_layer] of PART_ */
 };
 
 struct backend_work {
@@ -25,7 +26,8 @@ struct backend_work {
     double *score;     /* [n_ctx]                                            */
     float *row;        /* one dequantised weight row                         */
     float *kv_row;     /* one head being rounded                             */
-    double *k, *v;     /* [n_layer][n_pages * KV_PAGE][n_head_kv * d_head]   */
+    int32_t *kv_index; /* [n_layer] place of the layer's KV                  */
+    double *k, *v;     /* [layers here][n_pages * KV_PAGE][n_head_kv * d_head] */
 };
 
 /* ---------------------------------------------------------------- arithmetic */
@@ -100,7 +102,7 @@ static void kv_round(backend_work *w, double *head, int64_t n) {
 
 static int64_t kv_slot(const backend_work *w, int32_t layer, const kv_pages *seq, int32_t pos) {
     const int64_t slot = (int64_t)seq->pages[pos / KV_PAGE] * KV_PAGE + pos % KV_PAGE;
-    return ((int64_t)layer * w->lim.n_pages * KV_PAGE + slot) * w->net->n_head_kv * w->net->d_head;
+    return ((int64_t)w->kv_index[layer] * w->lim.n_pages * KV_PAGE + slot) * w->net->n_head_kv * w->net->d_head;
 }
 
 static void attn_in(backend_work *w, int32_t layer, const batch *b) {
@@ -251,14 +253,22 @@ static galen_status ref_set_hidden(backend_work *w, const batch *b, const float 
 /* ---------------------------------------------------------------- lifetime */
 
 static galen_status ref_open(backend **out, const network *net, const backend_config *cfg, galen_error *err) {
-    (void)cfg;
-    *out = calloc(1, sizeof **out);
-    if (!*out) return galen_fail(err, GALEN_E_NOMEM, 0, "ref backend");
-    (*out)->net = net;
+    backend *b = calloc(1, sizeof *b);
+    *out = NULL;
+    if (b) b->parts = calloc(net->n_layer > 0 ? (size_t)net->n_layer : 1, sizeof *b->parts);
+    if (!b || !b->parts) {
+        free(b);
+        return galen_fail(err, GALEN_E_NOMEM, 0, "ref backend");
+    }
+    b->net = net;
+    for (int32_t i = 0; i < net->n_layer; i++) b->parts[i] = config_parts(cfg, i);
+    *out = b;
     return GALEN_OK;
 }
 
 static void ref_close(backend *b) {
+    if (!b) return;
+    free(b->parts);
     free(b);
 }
 
@@ -273,11 +283,21 @@ static size_t longest_row(const network *net) {
     return (size_t)(n > n_q ? n : n_q);
 }
 
+static int32_t count_kv(const network *net, const uint8_t *parts) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < net->n_layer; i++) n += parts ? parts[i] & PART_ATTN : 1;
+    return n;
+}
+
+/* Weights are used where they lie in the file. */
+static void ref_weight_bytes(const network *net, const backend_config *cfg, uint64_t *weights, uint64_t *loading) {
+    backend_cpu()->weight_bytes(net, cfg, weights, loading);
+}
+
 static void ref_work_bytes(const network *net, const backend_config *cfg, const work_limits *lim, uint64_t *kv,
                            uint64_t *buffers) {
     const uint64_t rows = (uint64_t)lim->max_rows, n_q = (uint64_t)net->n_head * (uint64_t)net->d_head;
-    (void)cfg;
-    *kv = 2 * sizeof(double) * (uint64_t)net->n_layer * (uint64_t)lim->n_pages * KV_PAGE * (uint64_t)net->n_head_kv *
+    *kv = 2 * sizeof(double) * (uint64_t)count_kv(net, cfg->parts) * (uint64_t)lim->n_pages * KV_PAGE * (uint64_t)net->n_head_kv *
           (uint64_t)net->d_head;
     *buffers = rows * sizeof(double) * ((uint64_t)net->n_embd + n_q + 2 * (uint64_t)net->n_ff) +
                longest_row(net) * (sizeof(double) + sizeof(float)) + (uint64_t)lim->n_ctx * sizeof(double) + 32 * sizeof(float);
@@ -292,7 +312,8 @@ static void ref_work_close(backend_work *w) {
 static galen_status ref_work_open(backend_work **out, backend *b, const work_limits *lim, galen_error *err) {
     const network *net = b->net;
     const size_t rows = (size_t)lim->max_rows, n_q = (size_t)net->n_head * (size_t)net->d_head;
-    const size_t n_kv = (size_t)net->n_layer * (size_t)lim->n_pages * KV_PAGE * (size_t)net->n_head_kv * (size_t)net->d_head;
+    const size_t n_kv =
+        (size_t)count_kv(net, b->parts) * (size_t)lim->n_pages * KV_PAGE * (size_t)net->n_head_kv * (size_t)net->d_head;
     *out = NULL;
     backend_work *w = calloc(1, sizeof *w);
     if (!w) return galen_fail(err, GALEN_E_NOMEM, 0, "ref work");
@@ -307,12 +328,15 @@ static galen_status ref_work_open(backend_work **out, backend *b, const work_lim
     w->row = arena_alloc(&w->mem, longest_row(net), sizeof *w->row);
     w->kv_row = arena_alloc(&w->mem, 32, sizeof *w->kv_row);
     w->score = arena_alloc(&w->mem, (size_t)lim->n_ctx, sizeof *w->score);
+    w->kv_index = arena_alloc(&w->mem, net->n_layer > 0 ? (size_t)net->n_layer : 1, sizeof *w->kv_index);
     w->k = arena_alloc(&w->mem, n_kv, sizeof *w->k);
     w->v = arena_alloc(&w->mem, n_kv, sizeof *w->v);
-    if (!w->x || !w->q || !w->gate || !w->up || !w->norm || !w->row || !w->kv_row || !w->score || !w->k || !w->v) {
+    if (!w->x || !w->q || !w->gate || !w->up || !w->norm || !w->row || !w->kv_row || !w->score || !w->kv_index || !w->k ||
+        !w->v) {
         ref_work_close(w);
         return galen_fail(err, GALEN_E_NOMEM, 0, "ref work of %zu KV values", 2 * n_kv);
     }
+    for (int32_t i = 0, n = 0; i < net->n_layer; n += b->parts[i++] & PART_ATTN) w->kv_index[i] = n;
     *out = w;
     return GALEN_OK;
 }
@@ -322,6 +346,7 @@ const backend_api *backend_ref(void) {
                                     .open = ref_open,
                                     .close = ref_close,
                                     .describe = ref_describe,
+                                    .weight_bytes = ref_weight_bytes,
                                     .work_open = ref_work_open,
                                     .work_close = ref_work_close,
                                     .work_bytes = ref_work_bytes,

@@ -1,0 +1,44 @@
+/* A model on its devices, and the one forward pass over them.
+ *
+ * devices says which backend holds which part of which layer; it is immutable and shared. works holds one engine's work on each
+ * of them and runs batches through the placement: hidden states cross once per change of device. One device with the whole model
+ * costs nothing beside its own calls. */
+#ifndef GALEN_MODEL_WORKS_H
+#define GALEN_MODEL_WORKS_H
+
+#include "backend/backend.h"
+
+enum { MAX_DEVICES = 2, HOST = 0 }; /* where there are two, the host's is the first */
+
+typedef struct device_part {
+    const backend_api *api;
+    backend *b;
+    const uint8_t *parts;    /* [n_layer]; NULL = all                                       */
+    const uint8_t *streamed; /* [n_layer] of the host's, that it may run for a large batch; NULL = none */
+    bool has_embed, has_head;
+} device_part;
+
+typedef struct devices {
+    const network *net;
+    int32_t n;
+    device_part at[MAX_DEVICES];
+    int32_t stream_rows; /* batches of at least so many rows stream; 0 = none ever */
+} devices;
+
+/** The whole model on one open backend. */
+devices devices_of_one(const network *net, const backend_api *api, backend *b);
+
+typedef struct works works; /* one caller at a time */
+
+/** A work of these limits on each device. d outlives it. Errors  as work_open; *out is NULL then. */
+galen_status works_open(works **out, const devices *d, const work_limits *lim, galen_error *err);
+void works_close(works *w); /* NULL is fine */
+
+/** One pass of a batch through every stage in order. Logits f32 [n_out][n_vocab] in host memory. Synchronises at the end.
+ *  Errors  DEVICE, NOMEM...: only works_close is legal. */
+galen_status works_forward(works *w, const batch *b, float *logits, galen_error *err);
+
+/** The work and the table of the only device; NULL when the model is split. */
+backend_work *works_alone(const works *w, const backend_api **api);
+
+#endif
