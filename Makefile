@@ -28,10 +28,12 @@ endif
 LDLIBS += -lpcre2-8 -ljansson -lnettle -lm -pthread
 # Line editing in chat where libedit is there; plain lines without it.
 HAVE_LIBEDIT := $(shell printf '\043include <histedit.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
+# A live view in monitor where ncurses is there; looks printed one after the other without it.
+HAVE_NCURSES := $(shell printf '\043include <ncurses.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
 # What the program links beyond the library: the store, the server, the terminal.
 APP_LDLIBS ?= -lsqlite3
-CLI_LDLIBS := $(APP_LDLIBS) $(if $(HAVE_LIBEDIT),-ledit)
-$(B)/src/cli/%.o: CPPFLAGS += $(if $(HAVE_LIBEDIT),-DGALEN_HAVE_LIBEDIT)
+CLI_LDLIBS := $(APP_LDLIBS) $(if $(HAVE_LIBEDIT),-ledit) $(if $(HAVE_NCURSES),-lncursesw)
+$(B)/src/cli/%.o: CPPFLAGS += $(if $(HAVE_LIBEDIT),-DGALEN_HAVE_LIBEDIT) $(if $(HAVE_NCURSES),-DGALEN_HAVE_NCURSES)
 
 # ---------------------------------------------------------------- sources: every .c of a module's folder
 ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)

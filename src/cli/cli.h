@@ -47,7 +47,8 @@ typedef struct cli_args {
     int64_t ctx, batch, threads, n_predict, top_k, last_n, logprobs, seed;
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     str_list stop, bias;
-    bool json, quiet, no_color, no_bos, parse_special, ids, tensors, meta, man, help;
+    double interval;
+    bool once, json, quiet, no_color, no_bos, parse_special, ids, tensors, meta, man, help;
     const char *positional[CLI_MAX_POSITIONALS];
     int n_positional;
     bool is_given[CLI_MAX_OPTIONS]; /* [i]: row i of the option table was on the command line */
@@ -84,6 +85,8 @@ cli_exit verb_tokenize(cli *c);
 cli_exit verb_logits(cli *c);
 cli_exit verb_synth(cli *c);
 cli_exit verb_version(cli *c);
+cli_exit verb_monitor(cli *c);
+cli_exit verb_ps(cli *c);
 cli_exit verb_help(cli *c);
 cli_exit verb_completions(cli *c);
 

@@ -36,7 +36,7 @@ enum {
     V_COMPUTES = V_WRITES | V_LOGITS,            /* opens a session        */
     V_MODELS = V_COMPUTES | V_SHOW | V_TOKENIZE, /* opens a model          */
     V_SAMPLES = V_COMPLETE | V_CHAT,             /* sampling is the user's */
-    V_JSON = V_DIAGNOSE | V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT,
+    V_JSON = V_PS | V_MONITOR | V_DIAGNOSE | V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT,
     V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE,
 };
 
@@ -68,6 +68,13 @@ const verb_row cli_verbs[] = {
      verb_logits},
     {"synth", "OUT.gguf", "random weights in a real shape, for benchmarks",
      "Writes a model of random weights with a working tokenizer. The same options give the same bytes.", V_SYNTH, 1, verb_synth},
+    {"ps", "", "the models that are loaded now, where, and how fast",
+     "Lists this user's engines: name, size, share on CPU and GPU, context, tokens per second.", V_PS, 0, verb_ps},
+    {"monitor", "", "live view of GPU, processor, memory and running engines",
+     "GPU use, memory, temperature, power, clocks with what holds them back; processor and memory; each running engine's "
+     "placement, "
+     "context and tokens per second. q ends. Works without a GPU. Written to a pipe it prints one look after the other.",
+     V_MONITOR, 0, verb_monitor},
     {"version", "", "the version and how it was built", "Prints the version.", V_VERSION, 0, verb_version},
     {"help", "[VERB]", "this help, or a verb's; --man writes the man page", "Prints help.", V_HELP, 1, verb_help},
     {"completions", "bash", "completions for a shell",
@@ -131,6 +138,8 @@ const option_row cli_options[] = {
     {"type", 0, OPT_STR, "TYPE", "the weights' type: f32, f16, q8_0, q4_k_m ... (default q8_0)", NULL, 0, 0, AT(type), V_SYNTH},
     {"tensors", 0, OPT_FLAG, NULL, "list every tensor", NULL, 0, 0, AT(tensors), V_SHOW},
     {"meta", 0, OPT_FLAG, NULL, "list the metadata", NULL, 0, 0, AT(meta), V_SHOW},
+    {"once", 0, OPT_FLAG, NULL, "print one look and end", NULL, 0, 0, AT(once), V_MONITOR},
+    {"interval", 0, OPT_FLOAT, "SECONDS", "time from look to look (default 1)", NULL, 0.1, 3600, AT(interval), V_MONITOR},
     {"json", 'j', OPT_FLAG, NULL, "print one JSON object (chat: one a line)", NULL, 0, 0, AT(json), V_JSON},
     {"man", 0, OPT_FLAG, NULL, "print the man page's source", NULL, 0, 0, AT(man), V_HELP},
     {"quiet", 'q', OPT_FLAG, NULL, "no notes and no progress on standard error", NULL, 0, 0, AT(quiet), V_ALL},
