@@ -41,7 +41,7 @@ static void put(page *p, const char *fmt, ...) {
 
 /* "[#####     ]" of n cells; NAN: "[ not told ]". */
 static const char *bar(double part, int n, char *out) {
-    if (isnan(part)) return strcpy(out, "[not told]");
+    if (isnan(part)) return "[not told]";
     const int full = part < 0 ? 0 : part > 1 ? n : (int)(part * n + 0.5);
     out[0] = '[';
     memset(out + 1, '#', (size_t)full);
