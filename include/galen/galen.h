@@ -192,6 +192,25 @@ GALEN_API int32_t galen_session_n_ctx(const galen_session *s);
 /** Called from eval between batches of a long prompt. */
 GALEN_API void galen_session_set_progress(galen_session *s, galen_progress_fn fn, void *user);
 
+/* ---------------------------------------------------------------- grammars */
+
+typedef struct galen_grammar galen_grammar; /* compiled for one model; share freely; close it before the model */
+
+typedef enum galen_grammar_kind {
+    GALEN_GRAMMAR_GBNF,        /* llama.cpp's notation; the rule "root" is the whole text            */
+    GALEN_GRAMMAR_JSON_SCHEMA, /* a JSON Schema; docs/design.md lists what it may say                 */
+    GALEN_GRAMMAR_JSON_OBJECT  /* any JSON object; text is ignored                                    */
+} galen_grammar_kind;
+
+/** Compile a grammar for the vocabulary of m. text: len bytes of UTF-8, not kept.
+ *  Errors  FORMAT malformed (err->offset is the byte; for a schema the message names the JSON pointer); UNSUPPORTED it says
+ *          something that cannot be enforced, which is named; RANGE a limit, or it admits nothing or never ends; NOMEM.
+ *          *out is NULL after a failure: text is never generated without the constraint.
+ *  Threads  any; the first grammar of a model indexes its vocabulary (a tenth of a second at 128k tokens). */
+GALEN_API galen_status galen_grammar_open(galen_grammar **out, const galen_model *m, galen_grammar_kind kind, const char *text,
+                                          size_t len, galen_error *err);
+GALEN_API void galen_grammar_close(galen_grammar *g); /* NULL is fine */
+
 /* ---------------------------------------------------------------- generation */
 
 typedef struct galen_logit_bias {
@@ -242,6 +261,7 @@ typedef struct galen_generate_opts {
     int32_t n_top_logprobs; /* -1 = no log-probabilities at all (logprob is NaN); 0..20 */
     galen_chunk_fn on_chunk;
     void *user;
+    const galen_grammar *grammar; /* NULL = none. The text is in its language, or cut by a limit or a stop string */
 } galen_generate_opts;
 
 GALEN_API galen_generate_opts galen_generate_default_opts(void);
@@ -253,7 +273,8 @@ typedef struct galen_result {
 } galen_result;
 
 /** Evaluate a prompt (n_prompt >= 1 tokens, appended to the session), then sample until a stop.
- *  Errors  FULL the prompt does not fit (both counts in err); NUMERIC; DEVICE; ARG. What was generated stays in the session. */
+ *  Errors  FULL the prompt does not fit (both counts in err); NUMERIC; DEVICE; ARG; REFUSED no token of the vocabulary fits the
+ *          grammar. What was generated stays in the session. */
 GALEN_API galen_status galen_generate(galen_session *s, const int32_t *prompt, int32_t n_prompt, const galen_generate_opts *opts,
                                       galen_result *result, galen_error *err);
 

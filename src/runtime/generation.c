@@ -14,6 +14,7 @@ galen_status generation_open(generation *g, const tokenizer *vocab, const galen_
     if (o->max_tokens < -1) return galen_fail(err, GALEN_E_ARG, 0, "max_tokens: %d, expected -1 or more", o->max_tokens);
     if (o->n_top_logprobs < -1 || o->n_top_logprobs > GENERATION_MAX_TOP)
         return galen_fail(err, GALEN_E_ARG, 0, "n_top_logprobs: %d, expected -1 to %d", o->n_top_logprobs, GENERATION_MAX_TOP);
+    if (o->grammar) return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "grammars are not built yet");
     const galen_status st = sampling_check(&o->sampling, g->n_vocab, err);
     if (st) return st;
     return release_open(&g->release, o->stop, o->n_stop, err);
@@ -44,7 +45,7 @@ galen_status generation_step(generation *g, sampler *s, const float *logits, con
     bool is_stopped;
     *is_over = true;
     g->finish = GALEN_FINISH_STOP;
-    galen_status st = sampler_choose(s, &g->o.sampling, logits, history, n_history, id, err);
+    galen_status st = sampler_choose(s, &g->o.sampling, logits, history, n_history, NULL, id, err);
     if (st || tokenizer_is_end(g->vocab, *id)) return st;
     g->n_generated++;
     if ((st = release_push(&g->release, g->vocab, *id, &c.text, &c.text_len, &is_stopped, err))) return st;

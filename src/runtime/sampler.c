@@ -115,12 +115,15 @@ static void penalise(sampler *s, const galen_sampling *o, const int32_t *history
     }
 }
 
-/* The logits to choose by: those given, or a copy with bias and penalties. */
-static const float *adjust(sampler *s, const galen_sampling *o, const float *logits, const int32_t *history, int32_t n_history) {
-    if (o->n_bias == 0 && !is_penalised(o)) return logits;
+/* The logits to choose by: those given, or a copy with bias and penalties, -inf outside the mask. */
+static const float *adjust(sampler *s, const galen_sampling *o, const float *logits, const int32_t *history, int32_t n_history,
+                           const uint32_t *mask) {
+    if (o->n_bias == 0 && !is_penalised(o) && !mask) return logits;
     memcpy(s->logits, logits, (size_t)s->n_vocab * sizeof *logits);
     for (size_t i = 0; i < o->n_bias; i++) s->logits[o->bias[i].id] += o->bias[i].bias;
     if (is_penalised(o)) penalise(s, o, history, n_history);
+    for (int32_t i = 0; mask && i < s->n_vocab; i++)
+        if (!(mask[i / 32] >> (i % 32) & 1)) s->logits[i] = -INFINITY;
     return s->logits;
 }
 
@@ -139,12 +142,12 @@ static int32_t largest(const float *x, int32_t n) {
     return i;
 }
 
-/* All items of at least the logit low, in order of ids. */
+/* All items of at least the logit low, in order of ids; never one that is forbidden. */
 static int32_t gather(sampler *s, const float *logits, float low) {
     int32_t n = 0;
     for (int32_t i = 0; i < s->n_vocab; i++) {
         s->items[n] = (sampler_item){.logit = logits[i], .id = i};
-        n += logits[i] >= low;
+        n += logits[i] >= low && logits[i] > -INFINITY;
     }
     return n;
 }
@@ -179,8 +182,8 @@ static const sampler_item *filter(sampler *s, const galen_sampling *o, const flo
     heapify(s->items, n);
     const sampler_item *end = s->items + n;
     if (is_top_k) {
-        while (n_popped < k) pop(s->items, n - n_popped++);
-        for (int32_t i = 1; i <= k; i++) mass += exp((double)end[-i].logit - max);
+        while (n_popped < k && n_popped < n) pop(s->items, n - n_popped++);
+        for (int32_t i = 1; i <= n_popped; i++) mass += exp((double)end[-i].logit - max);
     }
     while (n_kept < k && n_kept < n) {
         if (n_kept == n_popped) pop(s->items, n - n_popped++);
@@ -214,11 +217,12 @@ static int32_t draw(const sampler_item *items, int32_t n, float temperature, dou
 }
 
 galen_status sampler_choose(sampler *s, const galen_sampling *o, const float *logits, const int32_t *history, int32_t n_history,
-                            int32_t *id, galen_error *err) {
-    logits = adjust(s, o, logits, history, n_history);
+                            const uint32_t *mask, int32_t *id, galen_error *err) {
+    logits = adjust(s, o, logits, history, n_history, mask);
     *id = largest(logits, s->n_vocab);
     const float best = logits[*id];
-    if (!isfinite(best)) return galen_fail(err, GALEN_E_NUMERIC, 0, "every token is forbidden");
+    if (!isfinite(best))
+        return galen_fail(err, GALEN_E_NUMERIC, 0, "every token is forbidden%s", mask ? " by the grammar or a bias" : "");
     if (o->temperature <= 0.0f) return GALEN_OK;
     int32_t kept;
     const sampler_item *items = filter(s, o, logits, best, &kept);

@@ -25,10 +25,11 @@ galen_status sampler_open(sampler *s, int32_t n_vocab, galen_error *err);
 void sampler_close(sampler *s); /* an all-zero one too */
 
 /** Choose the token that follows history[0..n_history). logits f32 [n_vocab], not changed; o was checked.
- *  Order: bias, penalties, top-k, top-p, min-p, temperature; the draw is keyed by (seed, n_history).
+ *  mask  of a grammar: bit id%32 of mask[id/32] says that id may be chosen; NULL = all.
+ *  Order: bias, penalties, mask, top-k, top-p, min-p, temperature; the draw is keyed by (seed, n_history).
  *  Errors  NUMERIC every token is forbidden. Allocates nothing. */
 galen_status sampler_choose(sampler *s, const galen_sampling *o, const float *logits, const int32_t *history, int32_t n_history,
-                            int32_t *id, galen_error *err);
+                            const uint32_t *mask, int32_t *id, galen_error *err);
 
 /** Natural log-probabilities over the unmasked logits: of id, and of the n most likely (ids and values, best first). */
 float logprobs_of(const float *logits, int32_t n_vocab, int32_t id, int32_t n, int32_t *top_ids, float *top);

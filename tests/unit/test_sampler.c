@@ -28,7 +28,7 @@ static int32_t choose(const galen_sampling *o, const float *logits, int32_t n, c
     galen_error err;
     assert_int_equal(sampling_check(o, n, &err), GALEN_OK);
     assert_int_equal(sampler_open(&s, n, &err), GALEN_OK);
-    assert_int_equal(sampler_choose(&s, o, logits, history, n_history, &id, &err), GALEN_OK);
+    assert_int_equal(sampler_choose(&s, o, logits, history, n_history, NULL, &id, &err), GALEN_OK);
     sampler_close(&s);
     return id;
 }
@@ -101,7 +101,7 @@ static void the_chain_draws_from_what_it_should_keep(void **state) {
         for (int32_t d = 0; d < DRAWS; d++) {
             int32_t id;
             static int32_t history[DRAWS];
-            assert_int_equal(sampler_choose(&s, &o, logits, history, d, &id, NULL), GALEN_OK);
+            assert_int_equal(sampler_choose(&s, &o, logits, history, d, NULL, &id, NULL), GALEN_OK);
             hits[id]++;
         }
         sampler_close(&s);
@@ -204,7 +204,37 @@ static void nothing_left_is_an_error(void **state) {
     int32_t id;
     galen_error err;
     assert_int_equal(sampler_open(&s, 3, NULL), GALEN_OK);
-    assert_int_equal(sampler_choose(&s, &o, logits, NULL, 0, &id, &err), GALEN_E_NUMERIC);
+    assert_int_equal(sampler_choose(&s, &o, logits, NULL, 0, NULL, &id, &err), GALEN_E_NUMERIC);
+    sampler_close(&s);
+}
+
+/* Whatever the filters: a token outside the mask is never drawn, and those inside are drawn as if the others were not there. */
+static void a_mask_removes_tokens(void **state) {
+    (void)state;
+    enum { N = 70, KEPT = 3, DRAWS = 50 };
+    static const int32_t kept[KEPT] = {5, 33, 69}, history[DRAWS] = {0};
+    static const uint32_t none[3] = {0};
+    float logits[N], few[KEPT];
+    uint32_t mask[3] = {0};
+    sampler s;
+    int32_t id;
+    for (int i = 0; i < N; i++) logits[i] = (float)(i % 7);
+    for (int i = 0; i < KEPT; i++) {
+        mask[kept[i] / 32] |= 1u << (kept[i] % 32);
+        few[i] = logits[kept[i]];
+    }
+    assert_int_equal(sampler_open(&s, N, NULL), GALEN_OK);
+    for (int r = 0; r < 12; r++) {
+        galen_sampling o = plain(r & 4 ? 0 : 1.5f);
+        o.top_k = r & 1 ? 2 : r & 8 ? 40 : 0;
+        o.top_p = r & 2 ? 0.9f : 1;
+        o.penalty_last_n = 0;
+        for (int32_t d = 0; d < DRAWS; d++) {
+            assert_int_equal(sampler_choose(&s, &o, logits, history, d, mask, &id, NULL), GALEN_OK);
+            assert_int_equal(id, kept[choose(&o, few, KEPT, history, d)]);
+        }
+        assert_int_equal(sampler_choose(&s, &o, logits, NULL, 0, none, &id, NULL), GALEN_E_NUMERIC);
+    }
     sampler_close(&s);
 }
 
@@ -236,6 +266,7 @@ int main(void) {
         cmocka_unit_test(penalties_and_bias),
         cmocka_unit_test(bad_options_are_named),
         cmocka_unit_test(nothing_left_is_an_error),
+        cmocka_unit_test(a_mask_removes_tokens),
         cmocka_unit_test(log_probabilities_sum_to_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
