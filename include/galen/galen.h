@@ -386,6 +386,32 @@ typedef struct galen_batcher_stats {
 
 GALEN_API void galen_batcher_get_stats(const galen_batcher *b, galen_batcher_stats *out);
 
+/* ---------------------------------------------------------------- devices */
+
+enum { GALEN_MAX_GPUS = 16 };
+
+typedef struct galen_gpu {
+    char name[128];
+    int32_t compute;                  /* 90 = capability 9.0                                    */
+    uint64_t free_bytes, total_bytes; /* of device memory; free: what this process could take now */
+    bool is_usable;
+    char why[256]; /* it is not usable: the cause and the remedy */
+} galen_gpu;
+
+/** The GPU plugin and the cards it sees. */
+typedef struct galen_gpu_report {
+    galen_status plugin;     /* OK it is loaded; NOT_FOUND there is none; UNSUPPORTED made from other source; else it is broken */
+    char plugin_why[512];    /* when not OK */
+    char archs[64];          /* compute capabilities it holds machine code for, "75 80 86" */
+    int32_t runtime, driver; /* CUDA versions, 13000 = 13.0: built with, and the newest that the driver runs; 0 = not told */
+    int32_t n_gpus;
+    char why[512]; /* no card can be used: the cause and the remedy */
+    galen_gpu gpus[GALEN_MAX_GPUS];
+} galen_gpu_report;
+
+/** Load the plugin, ask it, unload it. Never fails: what is wrong is in the report. Threads  any. */
+GALEN_API void galen_gpu_look(galen_gpu_report *out);
+
 /* ---------------------------------------------------------------- synthetic models */
 
 typedef struct galen_synth_opts {
