@@ -48,7 +48,7 @@ typedef struct cli_args {
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     str_list stop, bias;
     double interval;
-    bool once, json, quiet, no_color, no_bos, parse_special, ids, tensors, meta, man, help;
+    bool once, token, hash, report, all, json, quiet, no_color, no_bos, parse_special, ids, tensors, meta, man, help;
     const char *positional[CLI_MAX_POSITIONALS];
     int n_positional;
     bool is_given[CLI_MAX_OPTIONS]; /* [i]: row i of the option table was on the command line */
@@ -85,6 +85,8 @@ cli_exit verb_tokenize(cli *c);
 cli_exit verb_logits(cli *c);
 cli_exit verb_synth(cli *c);
 cli_exit verb_version(cli *c);
+cli_exit verb_doctor(cli *c);
+cli_exit verb_explain(cli *c);
 cli_exit verb_monitor(cli *c);
 cli_exit verb_ps(cli *c);
 cli_exit verb_help(cli *c);

@@ -36,7 +36,8 @@ enum {
     V_COMPUTES = V_WRITES | V_LOGITS,            /* opens a session        */
     V_MODELS = V_COMPUTES | V_SHOW | V_TOKENIZE, /* opens a model          */
     V_SAMPLES = V_COMPLETE | V_CHAT,             /* sampling is the user's */
-    V_JSON = V_PS | V_MONITOR | V_DIAGNOSE | V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT,
+    V_JSON = V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS |
+             V_SYNTH | V_CHAT,
     V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE,
 };
 
@@ -68,6 +69,14 @@ const verb_row cli_verbs[] = {
      verb_logits},
     {"synth", "OUT.gguf", "random weights in a real shape, for benchmarks",
      "Writes a model of random weights with a working tokenizer. The same options give the same bytes.", V_SYNTH, 1, verb_synth},
+    {"doctor", "[MODEL]", "what may be wrong on this machine, and the command that helps",
+     "Looks at processor, memory, disk, GPU, driver, plugin, build tools and model; changes nothing. Each finding has a stable "
+     "id: "
+     "galen explain ID says more. --token computes a real token on CPU and GPU, which must agree. Exit code 1 when a check "
+     "fails. " MODEL_HELP,
+     V_DOCTOR, 1, verb_doctor},
+    {"explain", "[ID]", "what a check of doctor means; without ID, all checks",
+     "Prints what the check looks at and why it matters.", V_EXPLAIN, 1, verb_explain},
     {"ps", "", "the models that are loaded now, where, and how fast",
      "Lists this user's engines: name, size, share on CPU and GPU, context, tokens per second.", V_PS, 0, verb_ps},
     {"monitor", "", "live view of GPU, processor, memory and running engines",
@@ -87,7 +96,7 @@ const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];
 #define INT_MAX_ 2147483647.0
 
 const option_row cli_options[] = {
-    {"model", 'm', OPT_STR, "MODEL", "path or name of the model", NULL, 0, 0, AT(model), V_MODELS},
+    {"model", 'm', OPT_STR, "MODEL", "path or name of the model", NULL, 0, 0, AT(model), V_MODELS | V_DOCTOR},
     {"prompt", 'p', OPT_STR, "TEXT", "the text to continue", NULL, 0, 0, AT(prompt), V_COMPLETE},
     {"file", 'f', OPT_STR, "PATH", "read the text from a file; - is standard input", NULL, 0, 0, AT(file), V_READS_TEXT},
     {"system", 0, OPT_STR, "TEXT", "the system message of the conversation", NULL, 0, 0, AT(system), V_CHAT},
@@ -138,6 +147,10 @@ const option_row cli_options[] = {
     {"type", 0, OPT_STR, "TYPE", "the weights' type: f32, f16, q8_0, q4_k_m ... (default q8_0)", NULL, 0, 0, AT(type), V_SYNTH},
     {"tensors", 0, OPT_FLAG, NULL, "list every tensor", NULL, 0, 0, AT(tensors), V_SHOW},
     {"meta", 0, OPT_FLAG, NULL, "list the metadata", NULL, 0, 0, AT(meta), V_SHOW},
+    {"token", 0, OPT_FLAG, NULL, "compute a real token on CPU and GPU", NULL, 0, 0, AT(token), V_DOCTOR},
+    {"hash", 0, OPT_FLAG, NULL, "read the whole model and compute its SHA-256", NULL, 0, 0, AT(hash), V_DOCTOR},
+    {"report", 0, OPT_FLAG, NULL, "Markdown for a bug report", NULL, 0, 0, AT(report), V_DOCTOR},
+    {"all", 0, OPT_FLAG, NULL, "also the checks that do not apply here", NULL, 0, 0, AT(all), V_DOCTOR},
     {"once", 0, OPT_FLAG, NULL, "print one look and end", NULL, 0, 0, AT(once), V_MONITOR},
     {"interval", 0, OPT_FLOAT, "SECONDS", "time from look to look (default 1)", NULL, 0.1, 3600, AT(interval), V_MONITOR},
     {"json", 'j', OPT_FLAG, NULL, "print one JSON object (chat: one a line)", NULL, 0, 0, AT(json), V_JSON},
