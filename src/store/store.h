@@ -100,6 +100,7 @@ typedef struct store_erasure {
     int64_t n_cases, n_turns;
     int64_t n_branches; /* cases branched from those erased: they hold copies of their turns and are still there */
     bool is_scrubbed;
+    bool is_audited; /* false: the audit trail is broken, so that it does not say so */
 } store_erasure;
 galen_status store_erase(store *s, int64_t id, store_erasure *out, galen_error *err);
 galen_status store_erase_all(store *s, store_erasure *out, galen_error *err);
@@ -167,7 +168,7 @@ galen_status store_perf_list(store *s, int64_t days, store_perf_fn fn, void *use
 galen_status store_model_hash(store *s, const char *path, galen_progress_fn progress, void *user, char out[SHA256_HEX_BYTES],
                               galen_error *err);
 /** The path last seen with that fingerprint. Errors  NOT_FOUND none whose file is still the same; RANGE cap. */
-galen_status store_model_path(store *s, const char *sha256, char *out, size_t cap, galen_error *err);
+galen_status store_model_path(store *s, const char *hex, char *out, size_t cap, galen_error *err);
 
 typedef struct store_bench {
     int64_t id, time_ms; /* 0 when putting: the next, now */
