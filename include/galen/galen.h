@@ -1,4 +1,5 @@
-/* galen.h: the inference engine. Models in GGUF on the CPU (the GPU arrives as a plugin behind the same calls).
+/* galen.h: the inference engine. Models in GGUF on the GPU, the CPU, or both (the GPU's code is a plugin, found when it is
+ * there).
  *
  * A galen_model is opened once and shared; a galen_session is one timeline of tokens over it.
  * Every call that can fail returns a galen_status and, when err is not NULL, says why in err->msg.
@@ -68,24 +69,54 @@ typedef struct galen_batcher galen_batcher; /* many timelines of one model; any 
 /** Called while a model is opened or a prompt is evaluated. done/total in bytes or tokens; false = cancel. */
 typedef bool (*galen_progress_fn)(void *user, uint64_t done, uint64_t total);
 
+/** What the engine has to say while it goes on. */
+typedef enum galen_notice {
+    GALEN_NOTICE_WARNING, /* it fell back: the cause and the remedy; never to be kept from the user */
+    GALEN_NOTICE_PLACED,  /* where the model lives now, after falling back in use                   */
+    GALEN_NOTICE_DETAIL   /* why no GPU is used on a machine that seems to have none                */
+} galen_notice;
+
+/** Called from the thread that opens a model or evaluates; text holds nothing of the user's. */
+typedef void (*galen_notice_fn)(void *user, galen_notice kind, const char *text);
+
+enum { GALEN_GPU_LAYERS_AUTO = -1, GALEN_GPU_LAYERS_ALL = 0x7fffffff };
+
 typedef struct galen_model_opts {
-    size_t size;             /* sizeof(galen_model_opts)                                          */
-    const char *device;      /* "cpu" (default); "cuda": the whole model on the GPU, with the plugin beside the library;      *
-                              * "ref": scalar double precision, the definition                        */
-    const char *isa;         /* NULL or "auto"; "generic", "avx2", "avx512", "neon" to force one    */
-    int32_t n_threads;       /* 0 = as many as there are cores                                      */
-    bool is_vocab_only;      /* metadata and tokenizer only: no weights are bound, no session opens */
+    size_t size;        /* sizeof(galen_model_opts)                                          */
+    const char *device; /* NULL or "auto": the GPU for as much of the model as fits and helps, else the CPU; "cpu"; "cuda":  *
+                         * the GPU or an error; "ref": scalar double precision, the definition   */
+    const char *isa;    /* NULL or "auto"; "generic", "avx2", "avx512", "neon" to force one    */
+    int32_t n_threads;  /* 0 = as many as there are cores                                      */
+    bool is_vocab_only; /* metadata and tokenizer only: no weights are bound, no session opens */
     const char *chat_format; /* NULL = from the file's template; else a name of galen_chat_formats  */
     galen_progress_fn progress;
     void *progress_user;
+
+    /* What the memory plan counts before anything is loaded: n_seqs sessions of these, or a batcher. A larger session may still
+     * open, where there is room. */
+    int32_t n_ctx;       /* tokens; 0 = the model's own maximum, at most 4096 */
+    int32_t n_batch;     /* rows evaluated together; 0 = 512                  */
+    int32_t n_seqs;      /* sequences of n_ctx at once; 0 = 1                 */
+    const char *kv_type; /* NULL = "f16"; "f32", "q8_0"                       */
+
+    int32_t gpu_layers;    /* GALEN_GPU_LAYERS_AUTO; else the last so many whole layers and the head, as other engines count */
+    uint64_t vram_limit;   /* bytes: act as a card of that size; 0 = the card's own */
+    int32_t main_gpu;      /* index of the GPU                                      */
+    bool is_kv_on_host;    /* attention and KV stay on the host                     */
+    bool is_gpu_required;  /* a GPU that cannot be used as planned is an error, never a fall-back */
+    bool is_strict;        /* whatever would be a warning is an error               */
+    const char *cache_dir; /* folder that keeps measured speeds; NULL = measured whenever they matter */
+    galen_notice_fn notice;
+    void *notice_user;
 } galen_model_opts;
 
 GALEN_API galen_model_opts galen_model_default_opts(void);
 
 /** Open a GGUF file (the first of a split set opens all).
  *  Errors  NOT_FOUND no such file; IO unreadable; FORMAT malformed (err->offset says where); UNSUPPORTED architecture,
- *          tokenizer or weight type not known (named); NOMEM. *out is NULL after a failure.
- *  Memory  weights stay in the page cache (mmap); Threads  any. */
+ *          tokenizer or weight type not known (named); DEVICE the GPU is asked for and unusable (cause and remedy); NOMEM host or
+ *          device cannot hold it (needed, free, and choices that would fit). *out is NULL after a failure.
+ *  Memory  as galen_plan says; the host's weights stay in the page cache (mmap); Threads  any. */
 GALEN_API galen_status galen_model_open(galen_model **out, const char *path, const galen_model_opts *opts, galen_error *err);
 GALEN_API void galen_model_close(galen_model *m); /* NULL is fine; close its sessions first */
 
@@ -94,6 +125,10 @@ typedef struct galen_model_info {
     const char *path, *arch, *name, *type_name; /* type_name: the most frequent weight type, "Q4_K" */
     const char *chat_format;                    /* NULL when the file has no known template          */
     const char *device;                         /* "CPU (avx512, 2 threads)"; NULL when vocab-only    */
+    const char *placement;                      /* "GPU 16/32 layers, 3.6 of 4.0 GiB; CPU 16; KV on both"; NULL when vocab-only */
+    const char *fell_back;                      /* what the last fall-back said; NULL = there was none */
+    int32_t n_gpu_layers;                       /* whole layers on the GPU                            */
+    uint64_t gpu_bytes, gpu_all_bytes;          /* as planned: taken, and of how many                 */
     int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_ctx_train;
     uint64_t n_params, weight_bytes, file_bytes;
     int32_t n_files;
@@ -104,6 +139,72 @@ GALEN_API galen_model_info galen_model_get_info(const galen_model *m);
 /** Bytes a session of n_ctx tokens needs beside the weights. kv_type "f16", "f32" or "q8_0". */
 GALEN_API galen_status galen_model_memory(const galen_model *m, int32_t n_ctx, const char *kv_type, uint64_t *kv_bytes,
                                           uint64_t *work_bytes, galen_error *err);
+
+/* ---------------------------------------------------------------- the memory plan */
+
+typedef struct galen_plan galen_plan; /* immutable */
+
+/** What a device is asked for, in bytes. */
+typedef struct galen_plan_side {
+    uint64_t weights, kv, buffers; /* while it runs                                     */
+    uint64_t loading;              /* beside the weights while they load                */
+    uint64_t total, peak;          /* while it runs; at the worst moment                */
+    uint64_t available;            /* 0 = not known                                     */
+    int32_t n_attn, n_ffn;         /* layers whose attention, whose feed-forward is here */
+    bool has_head;
+} galen_plan_side;
+
+typedef struct galen_plan_info {
+    const char *line, *why, *gpu_name; /* gpu_name NULL = no GPU */
+    const char *gpu_why;               /* why there is none      */
+    int32_t n_layer, n_whole, n_ctx, n_batch, n_threads;
+    const char *kv_type;
+    galen_plan_side gpu, host;
+    int32_t n_crossings;                /* of hidden states in a decode step                           */
+    int32_t stream_rows;                /* batches from so many rows on stream the host's part to the GPU; 0 = none */
+    double decode_rate, prefill_rate;   /* tokens a second to expect                                   */
+    double host_read, gpu_read, upload; /* bytes a second reckoned with                                */
+    bool is_measured;                   /* they were measured here                                     */
+    bool is_exact;                      /* the plugin's own counting; else the CPU's stands in for it   */
+} galen_plan_info;
+
+typedef struct galen_plan_opts {
+    size_t size;
+    const char *card; /* NULL = this machine's; a name of galen_plan_card: one that is not here */
+    double card_read; /* > 0: a card of so many bytes a second, of vram_limit bytes, instead   */
+} galen_plan_opts;
+
+GALEN_API galen_plan_opts galen_plan_default_opts(void);
+
+/** Plan for a model opened with is_vocab_only or otherwise; nothing is loaded or reserved. m outlives the plan.
+ *  Errors  NOMEM it cannot fit (needed, free, choices); ARG; FULL; UNSUPPORTED the file holds no network that is known. */
+GALEN_API galen_status galen_plan_make(galen_plan **out, const galen_model *m, const galen_model_opts *opts,
+                                       const galen_plan_opts *plan, galen_error *err);
+GALEN_API void galen_plan_close(galen_plan *p); /* NULL is fine */
+GALEN_API galen_plan_info galen_plan_get_info(const galen_plan *p);
+
+typedef struct galen_plan_tensor {
+    const char *name, *type_name;
+    int32_t layer; /* -1 = of no layer                       */
+    bool is_on_gpu;
+    uint64_t bytes; /* there: the file's, or as the GPU keeps them */
+} galen_plan_tensor;
+GALEN_API bool galen_plan_get_tensor(const galen_plan *p, size_t index, galen_plan_tensor *out); /* false past the end */
+
+/** What one change of the request would do. */
+typedef struct galen_plan_choice {
+    const char *what, *option; /* "context 2048", "--ctx 2048" ("" = another file) */
+    bool fits;                 /* else all below is 0                              */
+    int32_t n_whole, n_attn, n_ffn;
+    uint64_t gpu_bytes, host_bytes;
+    double decode_rate, prefill_rate;
+} galen_plan_choice;
+GALEN_API bool galen_plan_get_choice(const galen_plan *p, size_t index, galen_plan_choice *out);
+
+/** Cards that can be planned for: name, title, memory. NULL past the end. */
+GALEN_API const char *galen_plan_card(size_t index, const char **title, uint64_t *total_bytes);
+
+/* ---------------------------------------------------------------- what a file says */
 
 /** Metadata pairs in file order. value_text is cut to cap bytes at a character; arrays show their first elements.
  *  Returns false when index is past the end. type is "u32", "str", "arr[str, 128256]"...; key lives with the model. */

@@ -36,6 +36,7 @@ static bool exists(const char *dir, const char *name, char *path, size_t cap) {
 static bool find(const char *name, const char *dir, char *path, size_t cap) {
     static const char *const beside[] = {"", "/../lib", "/../lib/galen"};
     char own[PATH_BYTES], folder[PATH_BYTES + 16];
+    if (!dir) dir = secure_getenv("GALEN_PLUGIN_DIR");
     if (dir) return exists(dir, name, path, cap);
     if (own_folder(own)) {
         for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
@@ -66,7 +67,10 @@ galen_status plugin_open(plugin **out, const char *name, const char *dir, galen_
     char path[PATH_BYTES + 128];
     *out = NULL;
     if (!find(name, dir, path, sizeof path))
-        return galen_fail(err, GALEN_E_NOT_FOUND, 0, "no libgalen-%.40s.so in %.200s", name, dir ? dir : "the library path");
+        return galen_fail(err, GALEN_E_NOT_FOUND, 0, "no libgalen-%.40s.so in %.200s", name,
+                          dir                                 ? dir
+                          : secure_getenv("GALEN_PLUGIN_DIR") ? "GALEN_PLUGIN_DIR"
+                                                              : "the library path");
     plugin *p = calloc(1, sizeof *p);
     if (!p) return galen_fail(err, GALEN_E_NOMEM, 0, "plugin");
     p->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);

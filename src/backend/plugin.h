@@ -52,7 +52,8 @@ typedef const backend_plugin *(*backend_plugin_fn)(void);
 
 typedef struct plugin plugin;
 
-/** Load libgalen-NAME.so from dir, or, dir NULL, from where this library or program lies, then from the system's library path.
+/** Load libgalen-NAME.so from dir; dir NULL: from the folder in the environment's GALEN_PLUGIN_DIR when that is set, else from
+ *  where this library or program lies, then from the system's library path.
  *  Errors  NOT_FOUND no such file; DEVICE it does not load (the loader's reason); UNSUPPORTED made for another version. */
 galen_status plugin_open(plugin **out, const char *name, const char *dir, galen_error *err);
 

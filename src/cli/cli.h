@@ -44,6 +44,9 @@ typedef struct str_list {
 typedef struct cli_args {
     const char *model, *prompt, *file, *system, *tokens, *out, *shape, *type;
     const char *device, *isa, *kv_type, *chat_format;
+    const char *gpu_layers, *vram_limit, *as_card; /* words: engine_model_opts reads them */
+    int64_t ubatch, main_gpu, parallel;
+    bool no_kv_offload, require_gpu, strict;
     int64_t ctx, batch, threads, n_predict, top_k, last_n, logprobs, seed;
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     str_list stop, bias;
@@ -84,6 +87,7 @@ cli_exit verb_show(cli *c);
 cli_exit verb_tokenize(cli *c);
 cli_exit verb_logits(cli *c);
 cli_exit verb_synth(cli *c);
+cli_exit verb_plan(cli *c);
 cli_exit verb_version(cli *c);
 cli_exit verb_doctor(cli *c);
 cli_exit verb_explain(cli *c);
@@ -141,6 +145,8 @@ double clock_s(void); /* seconds since an arbitrary start */
 typedef enum cli_phase { PHASE_LOAD, PHASE_USE, PHASE_WRITE } cli_phase;
 /** Print err and give its exit code. */
 cli_exit engine_fail(cli *c, cli_phase phase, const galen_error *err);
+/** How the options want a model opened: threads, device, placement, what the memory plan counts. */
+cli_exit engine_model_opts(cli *c, galen_model_opts *out);
 /** Resolve the name (NULL: GALEN_MODEL, then the demo model), open, say what runs where. */
 cli_exit engine_open(cli *c, const char *name, bool is_vocab_only, galen_model **out);
 /** --model or else the positional argument; a usage error when both are given. */

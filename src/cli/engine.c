@@ -93,6 +93,76 @@ bool engine_prefill_progress(void *user, uint64_t done, uint64_t total) {
     return !signals_stop();
 }
 
+/* Warnings are never kept back; --quiet hides notes only. */
+static void on_notice(void *user, galen_notice kind, const char *text) {
+    char safe[1024];
+    if (kind == GALEN_NOTICE_DETAIL) return; /* the placement's line says CPU */
+    term_progress_end(user);
+    term_safe(text, safe, sizeof safe);
+    if (kind == GALEN_NOTICE_WARNING)
+        term_error(user, "warning: %s", safe);
+    else
+        term_note(user, "now on %s", safe);
+}
+
+static cli_exit read_gpu_layers(cli *c, int32_t *out) {
+    const char *word = c->args.gpu_layers;
+    int64_t n = 0;
+    char safe[64];
+    if (!word || strcmp(word, "auto") == 0) return CLI_DONE;
+    if (strcmp(word, "all") == 0) {
+        *out = GALEN_GPU_LAYERS_ALL;
+        return CLI_DONE;
+    }
+    if (number_i64(word, &n) && n >= 0 && n < GALEN_GPU_LAYERS_ALL) {
+        *out = (int32_t)n;
+        return CLI_DONE;
+    }
+    term_error(c, "--gpu-layers: '%s' is not auto, all or a whole number", term_safe(word, safe, sizeof safe));
+    return CLI_USAGE;
+}
+
+/* Where measured speeds are kept; NULL without a home. */
+static const char *cache_dir(void) {
+    static char dir[1024];
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const bool has_xdg = xdg && xdg[0] == '/';
+    if (!has_xdg && (!home || home[0] != '/')) return NULL;
+    const int n = snprintf(dir, sizeof dir, "%s%s/galen", has_xdg ? xdg : home, has_xdg ? "" : "/.cache");
+    return n > 0 && (size_t)n < sizeof dir ? dir : NULL;
+}
+
+/* --ubatch within --batch; 0 = the engine's own. */
+static int32_t rows_of_pass(const cli_args *a) {
+    return (int32_t)(a->ubatch && (!a->batch || a->ubatch < a->batch) ? a->ubatch : a->batch);
+}
+
+cli_exit engine_model_opts(cli *c, galen_model_opts *o) {
+    const cli_args *a = &c->args;
+    char safe[64];
+    *o = galen_model_default_opts();
+    o->device = a->device;
+    o->isa = a->isa;
+    o->n_threads = (int32_t)a->threads;
+    o->chat_format = a->chat_format;
+    o->n_ctx = (int32_t)a->ctx;
+    o->n_batch = rows_of_pass(a);
+    o->n_seqs = (int32_t)a->parallel;
+    o->kv_type = a->kv_type;
+    o->main_gpu = (int32_t)a->main_gpu;
+    o->is_kv_on_host = a->no_kv_offload;
+    o->is_gpu_required = a->require_gpu;
+    o->is_strict = a->strict;
+    o->cache_dir = cache_dir();
+    o->notice = on_notice;
+    o->notice_user = c;
+    if (a->vram_limit && !number_size(a->vram_limit, &o->vram_limit)) {
+        term_error(c, "--vram-limit: '%s' is not a size such as 4GiB", term_safe(a->vram_limit, safe, sizeof safe));
+        return CLI_USAGE;
+    }
+    return read_gpu_layers(c, &o->gpu_layers);
+}
+
 static void note_model(cli *c, const galen_model *m) {
     const galen_model_info i = galen_model_get_info(m);
     char name[128];
@@ -101,6 +171,7 @@ static void note_model(cli *c, const galen_model *m) {
     term_safe(i.name && *i.name ? i.name : base, name, sizeof name);
     term_note(c, "%s (%s, %.0f MB) on %s, loaded in %.2f s", name, i.type_name ? i.type_name : "?", (double)i.weight_bytes / 1e6,
               i.device ? i.device : "no device", c->load_s);
+    if (i.placement) term_note(c, "%s", i.placement);
 }
 
 /* The message may or may not name the file already. */
@@ -112,21 +183,18 @@ static cli_exit fail_open(cli *c, const char *path, galen_error *err) {
 
 cli_exit engine_open(cli *c, const char *name, bool is_vocab_only, galen_model **out) {
     galen_error err = {0};
-    galen_model_opts o = galen_model_default_opts();
+    galen_model_opts o;
     *out = NULL;
     resolved *r = calloc(1, sizeof *r); /* some 24 KiB of paths */
     cli_exit st = r ? check_chat_format(c) : CLI_MEMORY;
     if (!r) term_error(c, "out of memory");
+    if (!st) st = engine_model_opts(c, &o);
     if (st) goto done;
     if (!resolve_model(r, name)) {
         explain_missing(c, r, name != NULL);
         st = CLI_MODEL;
         goto done;
     }
-    if (c->args.device) o.device = c->args.device;
-    o.isa = c->args.isa;
-    o.n_threads = (int32_t)c->args.threads;
-    o.chat_format = c->args.chat_format;
     o.is_vocab_only = is_vocab_only;
     o.progress = on_load;
     o.progress_user = c;
@@ -149,7 +217,7 @@ cli_exit engine_session(cli *c, const galen_model *m, int32_t n_ctx_default, gal
     galen_error err = {0};
     galen_session_opts o = galen_session_default_opts();
     o.n_ctx = option_given(&c->args, "ctx") ? (int32_t)c->args.ctx : n_ctx_default;
-    o.n_batch = (int32_t)c->args.batch;
+    o.n_batch = rows_of_pass(&c->args);
     o.kv_type = c->args.kv_type;
     if (galen_session_open(out, m, &o, &err)) return engine_fail(c, PHASE_USE, &err);
     galen_session_set_progress(*out, engine_prefill_progress, c);

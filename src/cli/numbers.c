@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static bool is_digit(char c) {
     return c >= '0' && c <= '9';
@@ -54,6 +56,33 @@ bool number_f64(const char *s, double *out) {
     if (errno == ERANGE || !isfinite(v)) return false;
     *out = v;
     return true;
+}
+
+bool number_size(const char *s, uint64_t *out) {
+    static const struct {
+        const char *name;
+        double factor;
+    } units[] = {{"", 1}, {"k", 0x1p10}, {"m", 0x1p20}, {"g", 0x1p30}, {"t", 0x1p40}};
+    static const char *const ends[] = {"", "b", "ib"};
+    char digits[32];
+    double v;
+    const size_t n = strspn(s, "0123456789."), n_unit = strlen(s + n);
+    if (n == 0 || n >= sizeof digits || n_unit > 3) return false;
+    memcpy(digits, s, n);
+    digits[n] = '\0';
+    if (!number_f64(digits, &v)) return false;
+    for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+        for (size_t e = 0; e < sizeof ends / sizeof *ends; e++) {
+            char name[8];
+            (void)snprintf(name, sizeof name, "%s%s", units[u].name, ends[e]);
+            if (strcasecmp(s + n, name) != 0 || (u == 0 && e == 2)) continue;
+            v *= units[u].factor;
+            if (!(v >= 1 && v < 0x1p62)) return false;
+            *out = (uint64_t)v;
+            return true;
+        }
+    }
+    return false;
 }
 
 bool number_bias(const char *s, galen_logit_bias *out) {

@@ -32,12 +32,13 @@ enum {
     V_TRIAGE = 1 << 22,
     V_CODES = 1 << 23,
     V_ALL = (1 << 24) - 1,
-    V_WRITES = V_DIAGNOSE | V_COMPLETE | V_CHAT, /* samples text           */
-    V_COMPUTES = V_WRITES | V_LOGITS,            /* opens a session        */
-    V_MODELS = V_COMPUTES | V_SHOW | V_TOKENIZE, /* opens a model          */
-    V_SAMPLES = V_COMPLETE | V_CHAT,             /* sampling is the user's */
-    V_JSON = V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS |
-             V_SYNTH | V_CHAT,
+    V_WRITES = V_DIAGNOSE | V_COMPLETE | V_CHAT,                 /* samples text           */
+    V_COMPUTES = V_WRITES | V_LOGITS,                            /* opens a session        */
+    V_PLACES = V_COMPUTES | V_PLAN | V_SERVE | V_BENCH | V_TUNE, /* puts layers somewhere  */
+    V_MODELS = V_PLACES | V_SHOW | V_TOKENIZE,                   /* opens a model          */
+    V_SAMPLES = V_COMPLETE | V_CHAT,                             /* sampling is the user's */
+    V_JSON = V_PLAN | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION |
+             V_LOGITS | V_SYNTH | V_CHAT,
     V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE,
 };
 
@@ -69,6 +70,12 @@ const verb_row cli_verbs[] = {
      verb_logits},
     {"synth", "OUT.gguf", "random weights in a real shape, for benchmarks",
      "Writes a model of random weights with a working tokenizer. The same options give the same bytes.", V_SYNTH, 1, verb_synth},
+    {"plan", "[MODEL]", "what would live where, before anything is loaded",
+     "Counts weights, KV and work buffers of CPU and GPU byte for byte, says what goes where and why, how fast it should be, and "
+     "what other contexts, KV types and quantisations would change. Loads nothing. With --as-card it plans for a card that is "
+     "not "
+     "here. Exit code 5 when the model cannot fit. " MODEL_HELP,
+     V_PLAN, 1, verb_plan},
     {"doctor", "[MODEL]", "what may be wrong on this machine, and the command that helps",
      "Looks at processor, memory, disk, GPU, driver, plugin, build tools and model; changes nothing. Each finding has a stable "
      "id: "
@@ -125,16 +132,30 @@ const option_row cli_options[] = {
     {"seed", 's', OPT_INT, "N", "seed of the random choice; the same seed gives the same text (default 0)", NULL, 0,
      9223372036854775807.0, AT(seed), V_WRITES | V_SYNTH},
     {"ctx", 'c', OPT_INT, "N", "context in tokens, 4k is 4096 (default: the model's own, at most 4096)", NULL, 1, INT_MAX_,
-     AT(ctx), V_COMPUTES | V_SHOW},
-    {"batch", 'b', OPT_INT, "N", "prompt tokens evaluated together (default 512)", NULL, 1, 65536, AT(batch), V_COMPUTES},
-    {"threads", 'T', OPT_INT, "N", "threads (default: one per core)", NULL, 1, 1024, AT(threads), V_COMPUTES},
+     AT(ctx), V_PLACES | V_SHOW},
+    {"batch", 'b', OPT_INT, "N", "prompt tokens evaluated together (default 512)", NULL, 1, 65536, AT(batch), V_PLACES},
+    {"ubatch", 0, OPT_INT, "N", "rows in one pass through the devices, no more than --batch (default: the batch)", NULL, 1, 65536,
+     AT(ubatch), V_PLACES},
+    {"threads", 'T', OPT_INT, "N", "threads (default: one per core)", NULL, 1, 1024, AT(threads), V_PLACES},
     {"kv-type", 0, OPT_STR, "TYPE", "type of the key-value cache (default f16)", "f16|f32|q8_0", 0, 0, AT(kv_type),
-     V_COMPUTES | V_SHOW},
+     V_PLACES | V_SHOW},
     {"device", 0, OPT_STR, "DEVICE",
-     "cpu (default); cuda: all of the model on the GPU, with the plugin of make cuda; ref: the slow definition", "cpu|cuda|ref",
-     0, 0, AT(device), V_COMPUTES},
+     "auto (default): the GPU for what fits and helps, else the CPU; cuda: the GPU or an error; ref: the slow definition",
+     "auto|cpu|cuda|ref", 0, 0, AT(device), V_PLACES},
+    {"gpu-layers", 0, OPT_STR, "N", "auto (default), all, or the last N whole layers and the head on the GPU", NULL, 0, 0,
+     AT(gpu_layers), V_PLACES},
+    {"vram-limit", 0, OPT_STR, "SIZE", "act as a card of that size: 4GiB, 3.5g, 800M", NULL, 0, 0, AT(vram_limit), V_PLACES},
+    {"main-gpu", 0, OPT_INT, "I", "which GPU, numbered from 0", NULL, 0, 1023, AT(main_gpu), V_PLACES},
+    {"no-kv-offload", 0, OPT_FLAG, NULL, "attention and its KV stay on the host", NULL, 0, 0, AT(no_kv_offload), V_PLACES},
+    {"parallel", 0, OPT_INT, "N", "sequences that the memory plan makes room for (default 1)", NULL, 1, 4096, AT(parallel),
+     V_PLAN},
+    {"require-gpu", 0, OPT_FLAG, NULL, "a GPU that cannot be used as asked is an error (exit 4, memory 5), never a fall-back",
+     NULL, 0, 0, AT(require_gpu), V_PLACES},
+    {"strict", 0, OPT_FLAG, NULL, "whatever would be a warning about the GPU is an error", NULL, 0, 0, AT(strict), V_PLACES},
+    {"as-card", 0, OPT_STR, "CARD", "plan for a card that is not here: its name, or its bandwidth in GB/s with --vram-limit",
+     NULL, 0, 0, AT(as_card), V_PLAN},
     {"isa", 0, OPT_STR, "ISA", "force an instruction set (default auto)", "auto|generic|avx2|avx512|neon", 0, 0, AT(isa),
-     V_COMPUTES},
+     V_PLACES},
     {"chat-format", 0, OPT_STR, "NAME", "how messages are written, instead of the file's template", NULL, 0, 0, AT(chat_format),
      V_DIAGNOSE | V_CHAT | V_SHOW},
     {"no-bos", 0, OPT_FLAG, NULL, "put no token before or behind the text", NULL, 0, 0, AT(no_bos), V_TOKENIZE | V_COMPLETE},
@@ -145,7 +166,7 @@ const option_row cli_options[] = {
     {"out", 'o', OPT_STR, "PATH", "file to write", NULL, 0, 0, AT(out), V_LOGITS},
     {"shape", 0, OPT_STR, "SHAPE", "the model's shape", "tiny|llama-1b|llama-8b", 0, 0, AT(shape), V_SYNTH},
     {"type", 0, OPT_STR, "TYPE", "the weights' type: f32, f16, q8_0, q4_k_m ... (default q8_0)", NULL, 0, 0, AT(type), V_SYNTH},
-    {"tensors", 0, OPT_FLAG, NULL, "list every tensor", NULL, 0, 0, AT(tensors), V_SHOW},
+    {"tensors", 0, OPT_FLAG, NULL, "list every tensor", NULL, 0, 0, AT(tensors), V_SHOW | V_PLAN},
     {"meta", 0, OPT_FLAG, NULL, "list the metadata", NULL, 0, 0, AT(meta), V_SHOW},
     {"token", 0, OPT_FLAG, NULL, "compute a real token on CPU and GPU", NULL, 0, 0, AT(token), V_DOCTOR},
     {"hash", 0, OPT_FLAG, NULL, "read the whole model and compute its SHA-256", NULL, 0, 0, AT(hash), V_DOCTOR},

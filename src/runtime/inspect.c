@@ -120,10 +120,9 @@ galen_status galen_model_memory(const galen_model *m, int32_t n_ctx, const char 
     if (kv_name && !kv_type_by_name(kv_name, &kv))
         return galen_fail(err, GALEN_E_ARG, 0, "KV type \"%.40s\" is not known; known: f16, f32, q8_0", kv_name);
     if (n_ctx < 1) return galen_fail(err, GALEN_E_ARG, 0, "a context of %d tokens", n_ctx);
-    const backend_api *api = m->api ? m->api : backend_cpu();
     const network *net = model_network(m->net);
     const backend_config cfg = {.n_threads = m->n_threads ? m->n_threads : 1, .has_embed = true, .has_head = true};
     const work_limits lim = session_limits(n_ctx, SESSION_BATCH, kv);
-    api->work_bytes(net, &cfg, &lim, kv_bytes, work_bytes);
+    backend_cpu()->work_bytes(net, &cfg, &lim, kv_bytes, work_bytes);
     return GALEN_OK;
 }

@@ -1,14 +1,12 @@
 /* Opening a model: file, tokenizer, network, device, chat format. */
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/plugin.h"
 #include "runtime/runtime.h"
 
 galen_model_opts galen_model_default_opts(void) {
-    return (galen_model_opts){.size = sizeof(galen_model_opts), .device = "cpu"};
+    return (galen_model_opts){.size = sizeof(galen_model_opts), .gpu_layers = GALEN_GPU_LAYERS_AUTO};
 }
 
 galen_status opts_take(void *known, size_t known_size, const void *given, const char *what, galen_error *err) {
@@ -19,14 +17,6 @@ galen_status opts_take(void *known, size_t known_size, const void *given, const 
         return galen_fail(err, GALEN_E_ARG, 0, "%s: size %zu, this library knows up to %zu", what, size, known_size);
     memcpy(known, given, size);
     return GALEN_OK;
-}
-
-static int32_t count_cores(void) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-    const int n = CPU_COUNT(&set);
-    return n > 0 ? n : 1;
 }
 
 /* ---------------------------------------------------------------- what the file says */
@@ -96,41 +86,6 @@ static galen_status choose_chat(galen_model *m, const char *name, galen_error *e
 
 /* ---------------------------------------------------------------- open, close */
 
-/* A backend of this library, or one in a plugin. */
-static galen_status find_backend(galen_model *m, const char *name, galen_error *err) {
-    m->api = backend_find(name);
-    if (m->api) return GALEN_OK;
-    if (strcmp(name, "cuda") != 0)
-        return galen_fail(err, GALEN_E_ARG, 0, "device \"%.40s\" is not known; known: cpu, cuda, ref", name);
-    galen_error why = {0};
-    const galen_status st = plugin_open(&m->plugin, name, NULL, &why);
-    if (st == GALEN_E_NOT_FOUND)
-        return galen_fail(err, GALEN_E_DEVICE, 0, "device cuda: %.300s; `make cuda` builds the plugin", why.msg);
-    if (st) return galen_fail(err, st, 0, "device cuda: %.400s", why.msg);
-    m->api = plugin_get(m->plugin)->api;
-    return GALEN_OK;
-}
-
-static galen_status open_device(galen_model *m, const galen_model_opts *o, galen_error *err) {
-    const network *net = model_network(m->net);
-    galen_status st = find_backend(m, o->device ? o->device : "cpu", err);
-    if (st) return st;
-    if (o->n_threads < 0 || o->n_threads > 1024)
-        return galen_fail(err, GALEN_E_ARG, 0, "%d threads, expected 0 to 1024", o->n_threads);
-    m->n_threads = o->n_threads ? o->n_threads : count_cores();
-    const backend_config cfg = {.isa = o->isa, .n_threads = m->n_threads, .has_embed = true, .has_head = true};
-    st = m->api->open(&m->device, net, &cfg, err);
-    if (st) return st;
-    m->devices = devices_of_one(net, m->api, m->device);
-    const char *kind = m->plugin ? "GPU" : "CPU", *what = m->api->describe(m->device);
-    const size_t cap = strlen(what) + sizeof "CPU ()";
-    char *text = arena_alloc(&m->mem, cap, 1);
-    if (!text) return galen_fail(err, GALEN_E_NOMEM, 0, "device name");
-    (void)snprintf(text, cap, "%s (%s)", kind, what);
-    m->info.device = text;
-    return GALEN_OK;
-}
-
 galen_status galen_model_open(galen_model **out, const char *path, const galen_model_opts *opts, galen_error *err) {
     galen_status st;
     galen_model_opts o = galen_model_default_opts();
@@ -145,7 +100,8 @@ galen_status galen_model_open(galen_model **out, const char *path, const galen_m
     if (st && !(o.is_vocab_only && st != GALEN_E_NOMEM)) goto fail;
     if ((st = fill_info(m, path, err))) goto fail;
     if ((st = inspect_copy_names(m, err))) goto fail;
-    if (!o.is_vocab_only && (st = open_device(m, &o, err))) goto fail;
+    if (!o.is_vocab_only && (st = placer_open(&m->placer, model_network(m->net), &o, err))) goto fail;
+    if (m->placer) m->n_threads = placer_threads(m->placer);
     if (o.progress && !o.progress(o.progress_user, m->info.file_bytes, m->info.file_bytes)) {
         st = galen_fail(err, GALEN_E_CANCELLED, 0, "%s: cancelled", path);
         goto fail;
@@ -159,8 +115,7 @@ fail:
 
 void galen_model_close(galen_model *m) {
     if (!m) return;
-    if (m->device) m->api->close(m->device);
-    plugin_close(m->plugin);
+    placer_close(m->placer);
     model_close(m->net);
     tokenizer_close(m->vocab);
     gguf_close(m->file);
@@ -169,5 +124,15 @@ void galen_model_close(galen_model *m) {
 }
 
 galen_model_info galen_model_get_info(const galen_model *m) {
-    return m->info;
+    galen_model_info i = m->info;
+    placement *at = m->placer ? placer_hold(m->placer) : NULL;
+    if (!at) return i;
+    i.device = at->name;
+    i.placement = at->line;
+    i.fell_back = placer_fell_back(m->placer);
+    i.n_gpu_layers = at->plan->n_whole;
+    i.gpu_bytes = plan_total(&at->plan->device);
+    i.gpu_all_bytes = at->device_all;
+    placer_drop(m->placer, at);
+    return i;
 }

@@ -4,7 +4,7 @@
 
 #include "base/arena.h"
 #include "model/model.h"
-#include "model/works.h"
+#include "runtime/place.h"
 #include "tokenizer/chat.h"
 #include "tokenizer/tokenizer.h"
 
@@ -13,10 +13,7 @@ struct galen_model {
     gguf *file;
     tokenizer *vocab;
     model *net;              /* NULL when vocab-only and the file holds no network we know */
-    struct plugin *plugin;   /* that api comes from, or NULL */
-    const backend_api *api;  /* NULL when vocab-only */
-    backend *device;         /* NULL when vocab-only */
-    devices devices;         /* where the model lives */
+    placer *placer;          /* where the model lives; NULL when vocab-only */
     const chat_format *chat; /* NULL when none is known */
     galen_model_info info;
     const char **keys, **names; /* of metadata and tensors, in file order */
@@ -25,7 +22,7 @@ struct galen_model {
 
 struct galen_session {
     const galen_model *model;
-    works *works;
+    placed where; /* the works */
     arena mem;
     int32_t n_ctx, n_batch, n_past;
     int32_t *history; /* [n_ctx] tokens evaluated so far                     */
@@ -45,7 +42,8 @@ galen_status inspect_copy_names(galen_model *m, galen_error *err);
 
 enum { SESSION_BATCH = 512, SESSION_CTX = 4096 }; /* what 0 stands for in galen_session_opts */
 
-/** What a session of these options asks of a backend. */
+/** What a session of these options asks of a backend. Errors  ARG; FULL more context than the model was made for. */
+galen_status session_limits_of(const network *net, const galen_session_opts *o, work_limits *out, galen_error *err);
 work_limits session_limits(int32_t n_ctx, int32_t n_batch, kv_type kv);
 
 #endif

@@ -28,36 +28,36 @@ static galen_status alloc_arrays(galen_session *s, galen_error *err) {
     return GALEN_OK;
 }
 
-static galen_status check_opts(const galen_model *m, const galen_session_opts *o, kv_type *kv, galen_error *err) {
-    *kv = KV_F16;
-    if (!m->device) return galen_fail(err, GALEN_E_ARG, 0, "%s was opened for its vocabulary only", m->info.path);
+galen_status session_limits_of(const network *net, const galen_session_opts *o, work_limits *out, galen_error *err) {
+    kv_type kv = KV_F16;
     if (o->n_ctx < 0) return galen_fail(err, GALEN_E_ARG, 0, "a context of %d tokens", o->n_ctx);
     if (o->n_batch < 0) return galen_fail(err, GALEN_E_ARG, 0, "batches of %d tokens", o->n_batch);
-    if (o->kv_type && !kv_type_by_name(o->kv_type, kv))
+    if (o->kv_type && !kv_type_by_name(o->kv_type, &kv))
         return galen_fail(err, GALEN_E_ARG, 0, "KV type \"%.40s\" is not known; known: f16, f32, q8_0", o->kv_type);
-    const int32_t n_train = model_network(m->net)->n_ctx_train;
+    const int32_t n_train = net->n_ctx_train;
     if (o->n_ctx > n_train)
         return galen_fail(err, GALEN_E_FULL, 0, "a context of %d tokens; the model was made for %d", o->n_ctx, n_train);
+    const int32_t n_ctx = o->n_ctx ? o->n_ctx : n_train < SESSION_CTX ? n_train : SESSION_CTX;
+    *out = session_limits(n_ctx, o->n_batch ? o->n_batch : SESSION_BATCH, kv);
     return GALEN_OK;
 }
 
 galen_status galen_session_open(galen_session **out, const galen_model *m, const galen_session_opts *opts, galen_error *err) {
     galen_status st;
-    kv_type kv;
+    work_limits lim;
     galen_session_opts o = galen_session_default_opts();
     *out = NULL;
     if ((st = opts_take(&o, sizeof o, opts, "galen_session_opts", err))) return st;
-    if ((st = check_opts(m, &o, &kv, err))) return st;
+    if (!m->placer) return galen_fail(err, GALEN_E_ARG, 0, "%s was opened for its vocabulary only", m->info.path);
+    if ((st = session_limits_of(model_network(m->net), &o, &lim, err))) return st;
     galen_session *s = calloc(1, sizeof *s);
     if (!s) return galen_fail(err, GALEN_E_NOMEM, 0, "session");
-    const int32_t n_train = model_network(m->net)->n_ctx_train;
     s->model = m;
-    s->n_ctx = o.n_ctx ? o.n_ctx : n_train < SESSION_CTX ? n_train : SESSION_CTX;
-    const work_limits lim = session_limits(s->n_ctx, o.n_batch ? o.n_batch : SESSION_BATCH, kv);
+    s->n_ctx = lim.n_ctx;
     s->n_batch = lim.max_rows;
     s->n_pages = lim.n_pages;
     if ((st = alloc_arrays(s, err))) goto fail;
-    if ((st = works_open(&s->works, &m->devices, &lim, err))) goto fail;
+    if ((st = placed_open(&s->where, m->placer, &lim, err))) goto fail;
     *out = s;
     return GALEN_OK;
 fail:
@@ -67,7 +67,7 @@ fail:
 
 void galen_session_close(galen_session *s) {
     if (!s) return;
-    works_close(s->works);
+    placed_close(&s->where);
     arena_free(&s->mem);
     free(s);
 }
@@ -75,8 +75,7 @@ void galen_session_close(galen_session *s) {
 /* ---------------------------------------------------------------- evaluation */
 
 /* One batch of n tokens at position past, logits for its last n_out tokens. */
-static galen_status eval_batch(galen_session *s, int32_t past, int32_t n, int32_t n_out, float *logits, galen_error *err) {
-    const galen_model *m = s->model;
+static galen_status run_batch(galen_session *s, int32_t past, int32_t n, int32_t n_out, float *logits, galen_error *err) {
     for (int32_t i = 0; i < n; i++) s->pos[i] = past + i;
     for (int32_t i = 0; i < n_out; i++) s->out_row[i] = n - n_out + i;
     const kv_pages seq = {.pages = s->pages, .n_pages = s->n_pages};
@@ -88,9 +87,28 @@ static galen_status eval_batch(galen_session *s, int32_t past, int32_t n, int32_
                      .n_seqs = 1,
                      .n_out = n_out,
                      .out_row = s->out_row};
-    galen_status st = gguf_check(m->file, err);
-    if (st) return st;
-    st = works_forward(s->works, &b, logits, err);
+    const galen_status st = gguf_check(s->model->file, err);
+    return st ? st : works_forward(s->where.works, &b, logits, err);
+}
+
+/* The device failed: elsewhere, everything before the batch is evaluated again. */
+static galen_status recover(galen_session *s, int32_t past, const galen_error *cause, galen_error *err) {
+    galen_status st = placed_recover(&s->where, cause, err);
+    for (int32_t done = 0; !st && done < past; done += s->n_batch)
+        st = run_batch(s, done, past - done < s->n_batch ? past - done : s->n_batch, 0, NULL, err);
+    return st;
+}
+
+static galen_status eval_batch(galen_session *s, int32_t past, int32_t n, int32_t n_out, float *logits, galen_error *err) {
+    galen_error why = {0};
+    galen_status st = run_batch(s, past, n, n_out, logits, &why);
+    if (!st) return GALEN_OK;
+    if (placed_can_recover(&s->where, st)) {
+        st = recover(s, past, &why, err);
+        if (!st) st = run_batch(s, past, n, n_out, logits, err);
+    } else {
+        (void)galen_fail(err, st, why.offset, "%s", why.msg);
+    }
     if (st) s->is_broken = true;
     return st;
 }
