@@ -396,7 +396,7 @@ typedef struct galen_batcher_opts {
     int64_t kv_tokens;     /* positions of KV memory in all, >= n_ctx, rounded up to pages; 0 = 8 * n_ctx    */
     int32_t max_seqs;      /* requests that run at once; 0 = 32                                              */
     int32_t max_queue;     /* requests that wait for that; one more is refused with BUSY; 0 = 256            */
-    int32_t n_batch;       /* rows of a step; 0 = 512; at least max_seqs                                     */
+    int32_t n_batch;       /* rows of a step, at least max_seqs; 0 = 512 or that                            */
     int32_t n_chunk;       /* prompt rows of a step in which others generate; 0 = n_batch / 4                */
     const char *kv_type;   /* NULL = "f16"; "f32", "q8_0"                                                    */
     bool has_prefix_cache; /* default true: pages of prompts are kept and shared                             */
@@ -450,7 +450,7 @@ typedef struct galen_request_opts {
     galen_generate_opts generate; /* max_tokens 0 = the prompt is only evaluated. on_chunk has generate.user         */
     int32_t score_from;           /* on_score is called for the prompt's tokens from this index on; -1 (default) = none. *
                                    * n_top_logprobs as in generate. Token 0 follows nothing: its logprob is NaN         */
-    galen_chunk_fn on_score;      /* in order, before any on_chunk; text is the token's own bytes; false = stop         */
+    galen_chunk_fn on_score;      /* in order, before any on_chunk; text is empty; false = stop                         */
     const int32_t *labels;        /* [n_labels] tokens whose log-probability after the prompt is wanted                 */
     int32_t n_labels;
     galen_pooling pooling; /* of the final hidden states (normed) of the prompt: their mean, or the last; default none  */

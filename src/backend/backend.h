@@ -113,6 +113,8 @@ typedef struct backend_api {
                            galen_error *err);
     galen_status (*set_kv)(backend_work *w, int32_t layer, const kv_pages *seq, int32_t first, int32_t n, const float *k,
                            const float *v, galen_error *err);
+    /** Copy the KV of page from, of every layer that lives here, to page to; from -1: zeros. On the queue, between batches. */
+    galen_status (*copy_page)(backend_work *w, int32_t to, int32_t from, galen_error *err);
     /** Bytes of device memory that b and its works hold now. */
     uint64_t (*memory_held)(const backend *b);
 } backend_api;

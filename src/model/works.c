@@ -195,3 +195,19 @@ galen_status works_forward(works *w, const batch *b, float *logits, galen_error 
     }
     return st;
 }
+
+galen_status works_hidden(works *w, const batch *b, float *x, galen_error *err) {
+    return w->d->at[w->now].api->get_hidden(w->at[w->now], b, x, err);
+}
+
+galen_status works_copy_page(works *w, int32_t to, int32_t from, galen_error *err) {
+    galen_status st = GALEN_OK;
+    for (int32_t i = 0; !st && i < w->d->n; i++) st = w->d->at[i].api->copy_page(w->at[i], to, from, err);
+    return st;
+}
+
+bool works_can_copy_pages(const works *w) {
+    bool can = true;
+    for (int32_t i = 0; i < w->d->n; i++) can &= w->d->at[i].api->copy_page != NULL;
+    return can;
+}

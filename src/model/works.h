@@ -38,6 +38,13 @@ void works_close(works *w); /* NULL is fine */
  *  Errors  DEVICE, NOMEM...: only works_close is legal. */
 galen_status works_forward(works *w, const batch *b, float *logits, galen_error *err);
 
+/** After works_forward: final hidden states, before the last norm, f32 [n_rows][n_embd]. */
+galen_status works_hidden(works *w, const batch *b, float *x, galen_error *err);
+
+/** Copy KV page from to page to, in every layer; from -1: zeros. Between batches. */
+galen_status works_copy_page(works *w, int32_t to, int32_t from, galen_error *err);
+bool works_can_copy_pages(const works *w); /* every device offers it */
+
 /** The work and the table of the only device; NULL when the model is split. */
 backend_work *works_alone(const works *w, const backend_api **api);
 

@@ -22,7 +22,9 @@ struct galen_model {
 
 struct galen_session {
     const galen_model *model;
-    placed where; /* the works */
+    placed where; /* the works; none with a batcher */
+    galen_batcher *batcher;
+    struct seq *seat; /* in the batcher */
     arena mem;
     int32_t n_ctx, n_batch, n_past;
     int32_t *history; /* [n_ctx] tokens evaluated so far                     */

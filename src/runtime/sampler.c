@@ -232,12 +232,14 @@ galen_status sampler_choose(sampler *s, const galen_sampling *o, const float *lo
 
 /* ---------------------------------------------------------------- log-probabilities */
 
+double log_sum_exp(const float *logits, int32_t n) {
+    const double max = (double)logits[largest(logits, n)];
+    return max + log(mass_of(logits, n, max));
+}
+
 float logprobs_of(const float *logits, int32_t n_vocab, int32_t id, int32_t n, int32_t *top_ids, float *top) {
-    double max = -INFINITY, sum = 0;
+    const double log_sum = log_sum_exp(logits, n_vocab);
     int32_t n_top = 0;
-    for (int32_t i = 0; i < n_vocab; i++) max = fmax(max, (double)logits[i]);
-    for (int32_t i = 0; i < n_vocab; i++) sum += exp((double)logits[i] - max);
-    const double log_sum = max + log(sum);
     for (int32_t i = 0; i < n_vocab && n > 0; i++) { /* insertion into a short sorted list */
         if (n_top == n && logits[i] <= top[n - 1]) continue;
         int32_t at = n_top < n ? n_top++ : n - 1;

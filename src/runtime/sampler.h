@@ -31,6 +31,9 @@ void sampler_close(sampler *s); /* an all-zero one too */
 galen_status sampler_choose(sampler *s, const galen_sampling *o, const float *logits, const int32_t *history, int32_t n_history,
                             const uint32_t *mask, int32_t *id, galen_error *err);
 
+/** log(sum(exp(logits))). */
+double log_sum_exp(const float *logits, int32_t n);
+
 /** Natural log-probabilities over the unmasked logits: of id, and of the n most likely (ids and values, best first). */
 float logprobs_of(const float *logits, int32_t n_vocab, int32_t id, int32_t n, int32_t *top_ids, float *top);
 

@@ -2,8 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/generation.h"
-#include "runtime/runtime.h"
+#include "runtime/batch.h"
 
 galen_session_opts galen_session_default_opts(void) {
     return (galen_session_opts){.size = sizeof(galen_session_opts)};
@@ -42,31 +41,44 @@ galen_status session_limits_of(const network *net, const galen_session_opts *o, 
     return GALEN_OK;
 }
 
-galen_status galen_session_open(galen_session **out, const galen_model *m, const galen_session_opts *opts, galen_error *err) {
+/* Works of its own, or a seat in the batcher. */
+static galen_status open_place(galen_session *s, const galen_session_opts *o, galen_error *err) {
     galen_status st;
     work_limits lim;
+    if ((st = session_limits_of(model_network(s->model->net), o, &lim, err))) return st;
+    s->n_ctx = lim.n_ctx;
+    s->n_batch = lim.max_rows;
+    s->n_pages = lim.n_pages;
+    if (!o->batcher) {
+        if ((st = alloc_arrays(s, err))) return st;
+        return placed_open(&s->where, s->model->placer, &lim, err);
+    }
+    s->batcher = o->batcher;
+    if ((st = seat_open(&s->seat, o->batcher, o, &s->n_ctx, err))) return st;
+    s->history = arena_alloc(&s->mem, (size_t)s->n_ctx, sizeof *s->history);
+    return s->history ? GALEN_OK : galen_fail(err, GALEN_E_NOMEM, 0, "a session of %d tokens", s->n_ctx);
+}
+
+galen_status galen_session_open(galen_session **out, const galen_model *m, const galen_session_opts *opts, galen_error *err) {
+    galen_status st;
     galen_session_opts o = galen_session_default_opts();
     *out = NULL;
     if ((st = opts_take(&o, sizeof o, opts, "galen_session_opts", err))) return st;
     if (!m->placer) return galen_fail(err, GALEN_E_ARG, 0, "%s was opened for its vocabulary only", m->info.path);
-    if ((st = session_limits_of(model_network(m->net), &o, &lim, err))) return st;
     galen_session *s = calloc(1, sizeof *s);
     if (!s) return galen_fail(err, GALEN_E_NOMEM, 0, "session");
     s->model = m;
-    s->n_ctx = lim.n_ctx;
-    s->n_batch = lim.max_rows;
-    s->n_pages = lim.n_pages;
-    if ((st = alloc_arrays(s, err))) goto fail;
-    if ((st = placed_open(&s->where, m->placer, &lim, err))) goto fail;
+    if ((st = open_place(s, &o, err))) {
+        galen_session_close(s);
+        return st;
+    }
     *out = s;
     return GALEN_OK;
-fail:
-    galen_session_close(s);
-    return st;
 }
 
 void galen_session_close(galen_session *s) {
     if (!s) return;
+    if (s->seat) seat_close(s->batcher, s->seat);
     placed_close(&s->where);
     arena_free(&s->mem);
     free(s);
@@ -78,12 +90,12 @@ void galen_session_close(galen_session *s) {
 static galen_status run_batch(galen_session *s, int32_t past, int32_t n, int32_t n_out, float *logits, galen_error *err) {
     for (int32_t i = 0; i < n; i++) s->pos[i] = past + i;
     for (int32_t i = 0; i < n_out; i++) s->out_row[i] = n - n_out + i;
-    const kv_pages seq = {.pages = s->pages, .n_pages = s->n_pages};
+    const kv_pages table = {.pages = s->pages, .n_pages = s->n_pages};
     const batch b = {.n_rows = n,
                      .token = s->history + past,
                      .pos = s->pos,
                      .seq = s->seq,
-                     .seqs = &seq,
+                     .seqs = &table,
                      .n_seqs = 1,
                      .n_out = n_out,
                      .out_row = s->out_row};
@@ -126,12 +138,10 @@ static galen_status check_tokens(const galen_session *s, const int32_t *tokens, 
     return GALEN_OK;
 }
 
-static galen_status eval(galen_session *s, const int32_t *tokens, int32_t n_tokens, bool is_all, float *logits,
-                         galen_error *err) {
+/* The tokens behind n_past, in batches of our own. */
+static galen_status eval_alone(galen_session *s, int32_t n_tokens, bool is_all, float *logits, galen_error *err) {
     const int32_t n_vocab = s->model->info.n_vocab;
-    galen_status st = check_tokens(s, tokens, n_tokens, err);
-    if (st || n_tokens <= 0) return st;
-    memcpy(s->history + s->n_past, tokens, (size_t)n_tokens * sizeof *tokens);
+    galen_status st;
     for (int32_t done = 0; done < n_tokens;) {
         const int32_t n = n_tokens - done < s->n_batch ? n_tokens - done : s->n_batch;
         const bool is_last = done + n == n_tokens;
@@ -143,8 +153,21 @@ static galen_status eval(galen_session *s, const int32_t *tokens, int32_t n_toke
         if (s->progress && !s->progress(s->progress_user, (uint64_t)done, (uint64_t)n_tokens) && !is_last)
             return galen_fail(err, GALEN_E_CANCELLED, 0, "cancelled after %d of %d tokens", done, n_tokens);
     }
-    s->n_past += n_tokens;
     return GALEN_OK;
+}
+
+static galen_status eval(galen_session *s, const int32_t *tokens, int32_t n_tokens, bool is_all, float *logits,
+                         galen_error *err) {
+    galen_status st = check_tokens(s, tokens, n_tokens, err);
+    if (st || n_tokens <= 0) return st;
+    memcpy(s->history + s->n_past, tokens, (size_t)n_tokens * sizeof *tokens);
+    if (s->seat)
+        st = seat_eval(s->batcher, s->seat, s->n_past, s->history + s->n_past, n_tokens, is_all, logits, s->progress,
+                       s->progress_user, err);
+    else
+        st = eval_alone(s, n_tokens, is_all, logits, err);
+    if (!st) s->n_past += n_tokens;
+    return st;
 }
 
 galen_status galen_session_eval(galen_session *s, const int32_t *tokens, int32_t n_tokens, float *logits, galen_error *err) {

@@ -274,6 +274,18 @@ static galen_status cpu_get_hidden(backend_work *w, const batch *b, float *x, ga
     return GALEN_OK;
 }
 
+static galen_status cpu_copy_page(backend_work *w, int32_t to, int32_t from, galen_error *err) {
+    const size_t n = w->shape.kl.page_bytes;
+    (void)err;
+    for (char *layer = w->kv; layer < w->kv + w->kv_bytes; layer += w->shape.layer_bytes) {
+        if (from < 0)
+            memset(layer + (size_t)to * n, 0, n);
+        else
+            memcpy(layer + (size_t)to * n, layer + (size_t)from * n, n);
+    }
+    return GALEN_OK;
+}
+
 const backend_api *backend_cpu(void) {
     static const backend_api api = {.name = "cpu",
                                     .open = cpu_open,
@@ -290,6 +302,7 @@ const backend_api *backend_cpu(void) {
                                     .get_hidden = cpu_get_hidden,
                                     .set_hidden = cpu_set_hidden,
                                     .get_kv = cpu_get_kv,
-                                    .set_kv = cpu_set_kv};
+                                    .set_kv = cpu_set_kv,
+                                    .copy_page = cpu_copy_page};
     return &api;
 }
