@@ -68,10 +68,10 @@ static void note_turn(case_view *v, const export_turn *t, const json_t *turn) {
 
 galen_status view_open(case_view *v, const export_case *c, galen_error *err) {
     *v = (case_view){.c = c};
-    v->turns = calloc(c->n_turns + 1, sizeof *v->turns);
+    v->turns = calloc(c->n_turns + 1, sizeof(json_t *));
     if (!v->turns) return galen_fail(err, GALEN_E_NOMEM, 0, "case %lld: %zu turns", (long long)c->id, c->n_turns);
     for (size_t i = 0; i < c->n_turns; i++) {
-        json_error_t e;
+        json_error_t e = {0};
         v->turns[i] = json_loadb(c->turns[i].json, c->turns[i].n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
         if (!v->turns[i]) {
             const bool is_memory = json_error_code(&e) == json_error_out_of_memory;
@@ -126,7 +126,7 @@ static bool reserve(growing *g, size_t n) {
 }
 
 void put(growing *g, const char *bytes, size_t n) {
-    if (!reserve(g, n)) return;
+    if (!reserve(g, n) || !g->bytes) return;
     if (n) memcpy(g->bytes + g->n, bytes, n);
     g->n += n;
     g->bytes[g->n] = '\0';

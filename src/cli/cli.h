@@ -32,7 +32,7 @@ typedef enum cli_exit {
 } cli_exit;
 
 #define CLI_SCHEMA_VERSION  1
-#define CLI_MAX_POSITIONALS 2
+#define CLI_MAX_POSITIONALS 16
 #define CLI_MAX_OPTIONS     128
 
 typedef struct str_list {
@@ -47,10 +47,13 @@ typedef struct cli_args {
     const char *gpu_layers, *vram_limit, *as_card; /* words: engine_model_opts reads them */
     int64_t ubatch, main_gpu, parallel;
     bool no_kv_offload, require_gpu, strict;
+    const char *db, *format;
     int64_t ctx, batch, threads, n_predict, top_k, last_n, logprobs, seed;
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     str_list stop, bias;
     double interval;
+    int64_t days, limit, before, turns;
+    bool no_history, yes, verify;
     bool once, token, hash, report, all, json, quiet, no_color, no_bos, parse_special, ids, tensors, meta, man, help;
     const char *positional[CLI_MAX_POSITIONALS];
     int n_positional;
@@ -88,6 +91,9 @@ cli_exit verb_tokenize(cli *c);
 cli_exit verb_logits(cli *c);
 cli_exit verb_synth(cli *c);
 cli_exit verb_plan(cli *c);
+cli_exit verb_history(cli *c);
+cli_exit verb_audit(cli *c);
+cli_exit verb_stats(cli *c);
 cli_exit verb_version(cli *c);
 cli_exit verb_doctor(cli *c);
 cli_exit verb_explain(cli *c);

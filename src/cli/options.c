@@ -37,8 +37,10 @@ enum {
     V_PLACES = V_COMPUTES | V_PLAN | V_SERVE | V_BENCH | V_TUNE, /* puts layers somewhere  */
     V_MODELS = V_PLACES | V_SHOW | V_TOKENIZE,                   /* opens a model          */
     V_SAMPLES = V_COMPLETE | V_CHAT,                             /* sampling is the user's */
-    V_JSON = V_PLAN | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION |
-             V_LOGITS | V_SYNTH | V_CHAT,
+    V_STORE = V_HISTORY | V_AUDIT | V_STATS,                     /* about the database     */
+    V_KEEPS = V_DIAGNOSE,                                        /* writes to the database */
+    V_JSON = V_STORE | V_PLAN | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW | V_TOKENIZE |
+             V_VERSION | V_LOGITS | V_SYNTH | V_CHAT,
     V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE,
 };
 
@@ -91,6 +93,18 @@ const verb_row cli_verbs[] = {
      "placement, "
      "context and tokens per second. q ends. Works without a GPU. Written to a pipe it prints one look after the other.",
      V_MONITOR, 0, verb_monitor},
+    {"history", "[WHAT] [...]", "cases that were kept: find, show, export, erase",
+     "list (the newest first) - search WORDS - show ID - export ID --format F - branch ID --turns N: a new case with the first N "
+     "turns - erase ID|all: leaves no trace in the database's files - expire --days N: erases what is older - replay ID: runs "
+     "the "
+     "case again with its model, seed and parameters and demands identical bytes - settings [NAME VALUE]. "
+     "docs/privacy.md says what is kept where.",
+     V_HISTORY, CLI_MAX_POSITIONALS, verb_history},
+    {"audit", "", "the audit trail: who did what when, without any text",
+     "Lists the rows. --verify walks the whole chain and ends with exit code 1 when a row was changed, removed or added.",
+     V_AUDIT, 0, verb_audit},
+    {"stats", "", "speed over time, by model and device", "Medians and trends of the performance log, which holds no text.",
+     V_STATS, 0, verb_stats},
     {"version", "", "the version and how it was built", "Prints the version.", V_VERSION, 0, verb_version},
     {"help", "[VERB]", "this help, or a verb's; --man writes the man page", "Prints help.", V_HELP, 1, verb_help},
     {"completions", "bash", "completions for a shell",
@@ -103,7 +117,7 @@ const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];
 #define INT_MAX_ 2147483647.0
 
 const option_row cli_options[] = {
-    {"model", 'm', OPT_STR, "MODEL", "path or name of the model", NULL, 0, 0, AT(model), V_MODELS | V_DOCTOR},
+    {"model", 'm', OPT_STR, "MODEL", "path or name of the model", NULL, 0, 0, AT(model), V_MODELS | V_DOCTOR | V_HISTORY},
     {"prompt", 'p', OPT_STR, "TEXT", "the text to continue", NULL, 0, 0, AT(prompt), V_COMPLETE},
     {"file", 'f', OPT_STR, "PATH", "read the text from a file; - is standard input", NULL, 0, 0, AT(file), V_READS_TEXT},
     {"system", 0, OPT_STR, "TEXT", "the system message of the conversation", NULL, 0, 0, AT(system), V_CHAT},
@@ -136,7 +150,7 @@ const option_row cli_options[] = {
     {"batch", 'b', OPT_INT, "N", "prompt tokens evaluated together (default 512)", NULL, 1, 65536, AT(batch), V_PLACES},
     {"ubatch", 0, OPT_INT, "N", "rows in one pass through the devices, no more than --batch (default: the batch)", NULL, 1, 65536,
      AT(ubatch), V_PLACES},
-    {"threads", 'T', OPT_INT, "N", "threads (default: one per core)", NULL, 1, 1024, AT(threads), V_PLACES},
+    {"threads", 'T', OPT_INT, "N", "threads (default: one per core)", NULL, 1, 1024, AT(threads), V_PLACES | V_HISTORY},
     {"kv-type", 0, OPT_STR, "TYPE", "type of the key-value cache (default f16)", "f16|f32|q8_0", 0, 0, AT(kv_type),
      V_PLACES | V_SHOW},
     {"device", 0, OPT_STR, "DEVICE",
@@ -163,7 +177,7 @@ const option_row cli_options[] = {
      V_TOKENIZE | V_COMPLETE},
     {"ids", 0, OPT_FLAG, NULL, "print a JSON array of ids", NULL, 0, 0, AT(ids), V_TOKENIZE},
     {"tokens", 0, OPT_STR, "IDS", "token ids, 1,5,7; - reads them from standard input", NULL, 0, 0, AT(tokens), V_LOGITS},
-    {"out", 'o', OPT_STR, "PATH", "file to write", NULL, 0, 0, AT(out), V_LOGITS},
+    {"out", 'o', OPT_STR, "PATH", "file to write", NULL, 0, 0, AT(out), V_LOGITS | V_HISTORY},
     {"shape", 0, OPT_STR, "SHAPE", "the model's shape", "tiny|llama-1b|llama-8b", 0, 0, AT(shape), V_SYNTH},
     {"type", 0, OPT_STR, "TYPE", "the weights' type: f32, f16, q8_0, q4_k_m ... (default q8_0)", NULL, 0, 0, AT(type), V_SYNTH},
     {"tensors", 0, OPT_FLAG, NULL, "list every tensor", NULL, 0, 0, AT(tensors), V_SHOW | V_PLAN},
@@ -174,6 +188,19 @@ const option_row cli_options[] = {
     {"all", 0, OPT_FLAG, NULL, "also the checks that do not apply here", NULL, 0, 0, AT(all), V_DOCTOR},
     {"once", 0, OPT_FLAG, NULL, "print one look and end", NULL, 0, 0, AT(once), V_MONITOR},
     {"interval", 0, OPT_FLOAT, "SECONDS", "time from look to look (default 1)", NULL, 0.1, 3600, AT(interval), V_MONITOR},
+    {"db", 0, OPT_STR, "PATH", "the database (default: GALEN_DB, then galen/galen.db in the data folder)", NULL, 0, 0, AT(db),
+     V_STORE | V_KEEPS},
+    {"no-history", 0, OPT_FLAG, NULL, "write nothing to the database", NULL, 0, 0, AT(no_history), V_KEEPS},
+    {"format", 0, OPT_STR, "FORMAT", "of an export (default markdown)", "text|markdown|json|html|fhir", 0, 0, AT(format),
+     V_HISTORY},
+    {"limit", 0, OPT_INT, "N", "rows at most (default 20; 0: all)", NULL, 0, INT_MAX_, AT(limit), V_HISTORY | V_AUDIT},
+    {"before", 0, OPT_INT, "ID", "cases older than that one: the next page", NULL, 1, 9223372036854775807.0, AT(before),
+     V_HISTORY},
+    {"turns", 0, OPT_INT, "N", "turns that a branch takes over (default: all)", NULL, 0, INT_MAX_, AT(turns), V_HISTORY},
+    {"days", 0, OPT_INT, "N", "expire: age in days of what is erased; stats: days looked back at (default 30; 0: all)", NULL, 0,
+     36500, AT(days), V_HISTORY | V_STATS},
+    {"yes", 'y', OPT_FLAG, NULL, "erase without asking", NULL, 0, 0, AT(yes), V_HISTORY},
+    {"verify", 0, OPT_FLAG, NULL, "check every row", NULL, 0, 0, AT(verify), V_AUDIT},
     {"json", 'j', OPT_FLAG, NULL, "print one JSON object (chat: one a line)", NULL, 0, 0, AT(json), V_JSON},
     {"man", 0, OPT_FLAG, NULL, "print the man page's source", NULL, 0, 0, AT(man), V_HELP},
     {"quiet", 'q', OPT_FLAG, NULL, "no notes and no progress on standard error", NULL, 0, 0, AT(quiet), V_ALL},

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/history.h"
 #include "cli/json.h"
 #include "cli/options.h"
+#include "cli/turns.h"
 #include "galen/assist.h"
 
 typedef struct view {
@@ -148,12 +150,53 @@ static void note_speed(cli *c, const galen_differential *d, const galen_question
     engine_note_speed(c, &r);
 }
 
-static cli_exit run(cli *c, galen_assistant *a, const galen_model *m, view *v, const text_buf *text) {
+/* What a replay needs to run the same again. */
+static json_t *json_params(const cli *c) {
+    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o}", "seed", (json_int_t)c->args.seed, "ctx", (json_int_t)c->args.ctx, "batch",
+                     (json_int_t)c->args.batch, "kv_type", json_text0(c->args.kv_type), "chat_format",
+                     json_text0(c->args.chat_format), "device", json_text0(c->args.device));
+}
+
+static void keep_turn(void *user, const char *kind, json_t *content) {
+    hist_turn(user, kind, content);
+}
+
+/* The names, one a line: the trail's fingerprint of the answer. */
+static void audit(hist *h, const turns *t, const text_buf *text, const galen_differential *d) {
+    char names[GALEN_N_CONDITIONS * GALEN_NAME_BYTES + 1] = "";
+    size_t n = 0;
+    for (int i = 0; i < GALEN_N_CONDITIONS; i++)
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s\n", d->conditions[i].name);
+    hist_audit(h, "diagnose", t->model_sha256, text->bytes, text->n, names, n);
+}
+
+/* q NULL: there are no questions; st: what became of the call that failed. */
+static void log_perf(hist *h, const turns *t, const galen_differential *d, const galen_questions *q, galen_status st) {
+    store_perf p = {.model_name = t->model_name, .model_sha256 = t->model_sha256, .device = t->device, .error = st};
+    const galen_assist_usage *parts[] = {d ? &d->usage : NULL, q ? &q->usage : NULL};
+    for (int i = 0; i < 2; i++) {
+        if (!parts[i]) continue;
+        p.n_prompt += parts[i]->n_prompt;
+        p.n_generated += parts[i]->n_generated;
+        p.prefill_s += parts[i]->prefill_s;
+        p.decode_s += parts[i]->decode_s;
+    }
+    hist_perf(h, &p);
+}
+
+/* Each turn is kept before it is shown: what was shown is there after any end. */
+static cli_exit run(cli *c, galen_assistant *a, const galen_model *m, view *v, const text_buf *text, hist *h, const turns *t) {
     galen_error err = {0};
     galen_differential d;
     galen_questions q;
-    if (galen_assistant_diagnose(a, text->bytes, text->n, &d, &err)) return engine_fail(c, PHASE_USE, &err);
+    turns_symptoms(t, text->bytes, text->n);
+    if (galen_assistant_diagnose(a, text->bytes, text->n, &d, &err)) {
+        log_perf(h, t, NULL, NULL, err.code);
+        return engine_fail(c, PHASE_USE, &err);
+    }
     term_progress_end(c);
+    turns_differential(t, &d);
+    audit(h, t, text, &d);
     if (!c->args.json) {
         print_conditions(c, &d);
         (void)printf("\n%sFollow-up questions%s\n\n", term_sgr(c, "\033[1m"), term_sgr(c, "\033[0m"));
@@ -162,6 +205,8 @@ static cli_exit run(cli *c, galen_assistant *a, const galen_model *m, view *v, c
     const galen_status st = galen_assistant_questions(a, &q, &err);
     term_progress_end(c);
     if (v->is_line_open) (void)putchar('\n'); /* stopped in the middle of one */
+    if (!st) turns_questions(t, &q);
+    log_perf(h, t, &d, st ? NULL : &q, st);
     if (c->args.json) {
         const cli_exit written = print_json(c, m, &d, st ? NULL : &q, st ? err.msg : NULL);
         if (written) return written;
@@ -169,6 +214,20 @@ static cli_exit run(cli *c, galen_assistant *a, const galen_model *m, view *v, c
     if (st) return engine_fail(c, PHASE_USE, &err);
     note_speed(c, &d, &q);
     return CLI_DONE;
+}
+
+/* The case is kept with the model's fingerprint, which a first time costs reading its file. */
+static cli_exit run_kept(cli *c, galen_assistant *a, const galen_model *m, view *v, const text_buf *text) {
+    char hash[SHA256_HEX_BYTES] = "";
+    hist h;
+    const galen_model_info i = galen_model_get_info(m);
+    hist_start(&h, c);
+    hist_params(&h, json_params(c));
+    if (hist_store(&h)) hist_model_hash(&h, m, hash);
+    const turns t = {keep_turn, &h, i.name, hash[0] ? hash : NULL, i.device, (uint64_t)c->args.seed};
+    const cli_exit st = run(c, a, m, v, text, &h, &t);
+    hist_end(&h);
+    return st;
 }
 
 /* [MODEL] [SYMPTOMS]: one argument is the symptoms, unless they come by --file or it is plainly a model file. */
@@ -218,7 +277,7 @@ cli_exit verb_diagnose(cli *c) {
     if (st == CLI_MODEL && c->args.n_positional == 2)
         (void)fputs("(the first of two arguments is the model; symptoms of several words go in quotes)\n", stderr);
     if (!st) st = open_assistant(c, m, &v, &a);
-    if (!st) st = run(c, a, m, &v, &text);
+    if (!st) st = run_kept(c, a, m, &v, &text);
 done:
     signals_on_stop(NULL, NULL);
     galen_assistant_close(a);

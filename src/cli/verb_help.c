@@ -17,6 +17,7 @@ static const struct {
 } variables[] = {
     {"GALEN_MODEL", "path or name of the model when none is given"},
     {"XDG_DATA_HOME", "its galen/models is the data folder, instead of ~/.local/share/galen/models"},
+    {"GALEN_DB", "path of the database, instead of galen/galen.db in the data folder"},
     {"NO_COLOR", "no colours when set and not empty"},
 };
 #define N_OF(a) (sizeof(a) / sizeof(a)[0])

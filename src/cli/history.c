@@ -1,0 +1,136 @@
+/* Cases, trail and performance log, as the verbs keep them. */
+#include "cli/history.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static store_opts opts_of(const cli *c) {
+    return (store_opts){.path = c->args.db};
+}
+
+cli_exit hist_fail(cli *c, const galen_error *err) {
+    char safe[GALEN_ERROR_MSG_BYTES];
+    term_error(c, "%s", term_safe(err->msg[0] ? err->msg : galen_status_text(err->code), safe, sizeof safe));
+    return err->code == GALEN_E_NOMEM                                   ? CLI_MEMORY
+           : err->code == GALEN_E_ARG || err->code == GALEN_E_NOT_FOUND ? CLI_USAGE
+                                                                        : CLI_FAILED;
+}
+
+cli_exit hist_open(cli *c, store **out) {
+    galen_error err = {0};
+    const store_opts o = opts_of(c);
+    if (!store_open(out, &o, &err)) return CLI_DONE;
+    const cli_exit st = hist_fail(c, &err);
+    return st == CLI_MEMORY ? st : CLI_FAILED;
+}
+
+const char *hist_time(int64_t ms, char out[HIST_TIME_BYTES]) {
+    struct tm t = {0};
+    const time_t seconds = (time_t)(ms / 1000);
+    if (!localtime_r(&seconds, &t) || !strftime(out, HIST_TIME_BYTES, "%Y-%m-%d %H:%M", &t))
+        (void)snprintf(out, HIST_TIME_BYTES, "?");
+    return out;
+}
+
+/* Once: what follows from a broken database would only repeat it. */
+static void said(hist *h, const galen_error *err) {
+    char safe[GALEN_ERROR_MSG_BYTES];
+    if (!h->has_failed)
+        term_error(h->c, "NOT SAVED: %s", term_safe(err->msg[0] ? err->msg : galen_status_text(err->code), safe, sizeof safe));
+    h->has_failed = true;
+}
+
+void hist_start(hist *h, cli *c) {
+    *h = (hist){.c = c, .is_off = c->args.no_history};
+}
+
+store *hist_store(hist *h) {
+    galen_error err = {0};
+    char save[8] = "on";
+    if (h->db || h->is_off || h->has_failed) return h->has_failed ? NULL : h->db;
+    const store_opts o = opts_of(h->c);
+    if (store_open(&h->db, &o, &err) || store_setting_get(h->db, "save", save, sizeof save, &err)) {
+        said(h, &err);
+        return NULL;
+    }
+    h->keeps_no_case = strcmp(save, "off") == 0;
+    return h->db;
+}
+
+void hist_params(hist *h, json_t *params) {
+    free(h->params);
+    h->params = params ? json_dumps(params, JSON_COMPACT) : NULL;
+    json_decref(params);
+}
+
+void hist_turn(hist *h, const char *kind, json_t *content) {
+    galen_error err = {0};
+    store *s = hist_store(h);
+    char *text = NULL;
+    if (!s || h->keeps_no_case) {
+        json_decref(content);
+        return;
+    }
+    galen_status st = h->id ? GALEN_OK : store_case_begin(s, h->params, &h->id, &err);
+    /* All digits of a number: a replay compares bytes. */
+    if (!st) text = json_dumps(content, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    if (!st && !text) {
+        err = (galen_error){.code = GALEN_E_NOMEM};
+        st = err.code;
+    }
+    if (!st) st = store_append(s, h->id, kind, text, strlen(text), NULL, &err);
+    if (st) said(h, &err);
+    if (text) explicit_bzero(text, strlen(text));
+    free(text);
+    json_decref(content);
+}
+
+static bool on_hash(void *user, uint64_t done, uint64_t total) {
+    term_progress(user, "reading the model's fingerprint (once)", done, total);
+    return !signals_stop();
+}
+
+void hist_model_hash(hist *h, const galen_model *m, char out[SHA256_HEX_BYTES]) {
+    galen_error err = {0};
+    char safe[GALEN_ERROR_MSG_BYTES];
+    const galen_status st = store_model_hash(hist_store(h), galen_model_get_info(m).path, on_hash, h->c, out, &err);
+    term_progress_end(h->c);
+    if (!st) return;
+    out[0] = '\0';
+    if (st != GALEN_E_CANCELLED) term_error(h->c, "no fingerprint: %s", term_safe(err.msg, safe, sizeof safe));
+}
+
+void hist_audit(hist *h, const char *action, const char *model_sha256, const char *prompt, size_t n_prompt, const char *response,
+                size_t n_response) {
+    galen_error err = {0};
+    store *s = hist_store(h);
+    if (!s) return;
+    const store_audit a = {.action = action,
+                           .case_id = h->id,
+                           .model_sha256 = model_sha256 && *model_sha256 ? model_sha256 : NULL,
+                           .params = h->params,
+                           .prompt = prompt,
+                           .response = response,
+                           .n_prompt = n_prompt,
+                           .n_response = n_response};
+    if (store_audit_append(s, &a, &err)) said(h, &err);
+}
+
+void hist_perf(hist *h, const store_perf *p) {
+    galen_error err = {0};
+    store *s = hist_store(h);
+    if (!s) return;
+    store_perf full = *p;
+    full.verb = h->c->verb->name;
+    full.load_s = h->c->load_s;
+    if (store_perf_append(s, &full, &err)) said(h, &err);
+}
+
+void hist_end(hist *h) {
+    if (!h->c) return;
+    if (h->id && !h->has_failed) term_note(h->c, "case %lld saved (galen history show %lld)", (long long)h->id, (long long)h->id);
+    store_close(h->db);
+    free(h->params);
+    *h = (hist){0};
+}

@@ -1,0 +1,241 @@
+/* galen stats: how fast it was, by model and device, and whether that changes. From the performance log, which has no text. */
+#include <langinfo.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/history.h"
+#include "cli/options.h"
+
+#define DEFAULT_DAYS 30
+#define N_COLUMNS    40 /* of the plot */
+#define TREND_LEAST  8  /* runs before a trend is worth a word */
+
+typedef struct run_row {
+    double load_s, prefill, decode; /* decode, prefill: tokens per second; 0: none were computed */
+    int64_t time_ms;
+    bool has_failed, fell_back;
+} run_row;
+
+typedef struct group {
+    char *model, *sha256, *device;
+    run_row *rows; /* in the order of time */
+    size_t n, cap;
+} group;
+
+typedef struct groups {
+    group *items;
+    size_t n;
+    bool is_out_of_memory;
+} groups;
+
+static bool is_same(const char *a, const char *b) {
+    return strcmp(a, b ? b : "") == 0;
+}
+
+static group *group_of(groups *g, const store_perf *p) {
+    for (size_t i = 0; i < g->n; i++) {
+        group *k = &g->items[i];
+        if (is_same(k->model, p->model_name) && is_same(k->sha256, p->model_sha256) && is_same(k->device, p->device)) return k;
+    }
+    group *items = realloc(g->items, (g->n + 1) * sizeof *items);
+    if (!items) return NULL;
+    g->items = items;
+    group *k = &items[g->n];
+    *k = (group){.model = strdup(p->model_name ? p->model_name : ""),
+                 .sha256 = strdup(p->model_sha256 ? p->model_sha256 : ""),
+                 .device = strdup(p->device ? p->device : "")};
+    g->n++;
+    return k->model && k->sha256 && k->device ? k : NULL;
+}
+
+static double rate(int64_t n, double seconds) {
+    return n > 0 && seconds > 0 ? (double)n / seconds : 0;
+}
+
+static bool on_row(void *user, const store_perf *p) {
+    groups *g = user;
+    group *k = group_of(g, p);
+    if (k && k->n == k->cap) {
+        const size_t cap = k->cap ? k->cap * 2 : 64;
+        run_row *rows = realloc(k->rows, cap * sizeof *rows);
+        if (rows) {
+            k->rows = rows;
+            k->cap = cap;
+        }
+    }
+    if (!k || k->n == k->cap) {
+        g->is_out_of_memory = true;
+        return false;
+    }
+    k->rows[k->n++] = (run_row){.load_s = p->load_s,
+                                .prefill = rate(p->n_prompt, p->prefill_s),
+                                .decode = rate(p->n_generated, p->decode_s),
+                                .time_ms = p->time_ms,
+                                .has_failed = p->error != 0,
+                                .fell_back = p->fallback != NULL};
+    return true;
+}
+
+static void groups_free(groups *g) {
+    for (size_t i = 0; i < g->n; i++) {
+        free(g->items[i].model);
+        free(g->items[i].sha256);
+        free(g->items[i].device);
+        free(g->items[i].rows);
+    }
+    free(g->items);
+}
+
+/* ------------------------------------------------------------ figures */
+
+typedef double (*figure)(const run_row *r);
+static double load_of(const run_row *r) {
+    return r->load_s;
+}
+static double prefill_of(const run_row *r) {
+    return r->prefill;
+}
+static double decode_of(const run_row *r) {
+    return r->decode;
+}
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Of what was measured in rows [from, to); 0 when nothing was. scratch: room for them. */
+static double median(const group *k, figure f, size_t from, size_t to, double *scratch) {
+    size_t n = 0;
+    for (size_t i = from; i < to; i++) {
+        const double v = f(&k->rows[i]);
+        if (v > 0) scratch[n++] = v;
+    }
+    if (!n) return 0;
+    qsort(scratch, n, sizeof *scratch, by_value);
+    return n % 2 ? scratch[n / 2] : (scratch[n / 2 - 1] + scratch[n / 2]) / 2;
+}
+
+/* Change of the last quarter's median decode speed against the first quarter's; false: too few runs. */
+static bool trend(const group *k, double *scratch, double *change) {
+    const size_t quarter = k->n / 4;
+    if (k->n < TREND_LEAST) return false;
+    const double first = median(k, decode_of, 0, quarter, scratch), last = median(k, decode_of, k->n - quarter, k->n, scratch);
+    if (!(first > 0 && last > 0)) return false;
+    *change = last / first - 1;
+    return true;
+}
+
+static size_t count(const group *k, bool is_failures) {
+    size_t n = 0;
+    for (size_t i = 0; i < k->n; i++) n += is_failures ? k->rows[i].has_failed : k->rows[i].fell_back;
+    return n;
+}
+
+/* Decode speed, the oldest run left; a column is the median of its runs, its height a share of the fastest column. */
+static size_t columns(const group *k, double *scratch, double out[N_COLUMNS]) {
+    const size_t n = k->n < N_COLUMNS ? k->n : N_COLUMNS;
+    for (size_t i = 0; i < n; i++) out[i] = median(k, decode_of, i * k->n / n, (i + 1) * k->n / n, scratch);
+    return n;
+}
+
+static void print_plot(const group *k, double *scratch) {
+    static const char *const blocks[] = {" ",
+                                         "\xE2\x96\x81",
+                                         "\xE2\x96\x82",
+                                         "\xE2\x96\x83",
+                                         "\xE2\x96\x84",
+                                         "\xE2\x96\x85",
+                                         "\xE2\x96\x86",
+                                         "\xE2\x96\x87",
+                                         "\xE2\x96\x88"};
+    static const char *const plain[] = {" ", "_", ".", "-", "=", "+", "*", "#", "@"};
+    const bool is_utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    double values[N_COLUMNS], most = 0;
+    const size_t n = columns(k, scratch, values);
+    for (size_t i = 0; i < n; i++) most = values[i] > most ? values[i] : most;
+    if (n < 2 || !(most > 0)) return;
+    (void)fputs("  decode  |", stdout);
+    for (size_t i = 0; i < n; i++) {
+        const int height = values[i] > 0 ? 1 + (int)(values[i] / most * 7.0) : 0;
+        (void)fputs((is_utf8 ? blocks : plain)[height], stdout);
+    }
+    (void)printf("| most %.1f tokens/s\n", most);
+}
+
+/* ------------------------------------------------------------ output */
+
+static void print_group(const cli *c, const group *k, double *scratch) {
+    char model[128], device[128], from[HIST_TIME_BYTES], to[HIST_TIME_BYTES];
+    double change;
+    (void)printf("%s%s%s on %s: %zu run%s, %s to %s\n", term_sgr(c, "\033[1m"),
+                 term_safe(*k->model ? k->model : "unnamed model", model, sizeof model), term_sgr(c, "\033[0m"),
+                 term_safe(*k->device ? k->device : "no device", device, sizeof device), k->n, k->n == 1 ? "" : "s",
+                 hist_time(k->rows[0].time_ms, from), hist_time(k->rows[k->n - 1].time_ms, to));
+    (void)printf("  median  load %.2f s, prefill %.1f tokens/s, decode %.1f tokens/s\n", median(k, load_of, 0, k->n, scratch),
+                 median(k, prefill_of, 0, k->n, scratch), median(k, decode_of, 0, k->n, scratch));
+    if (trend(k, scratch, &change))
+        (void)printf("  trend   decode %+.1f %% (last quarter of the runs against the first)\n", 100 * change);
+    print_plot(k, scratch);
+    if (count(k, true) || count(k, false)) (void)printf("  failed  %zu; fell back %zu\n", count(k, true), count(k, false));
+}
+
+static json_t *json_group(const group *k, double *scratch) {
+    double values[N_COLUMNS], change;
+    json_t *series = json_array();
+    const size_t n = columns(k, scratch, values);
+    int bad = 0;
+    for (size_t i = 0; i < n; i++) bad |= json_array_append_new(series, json_number(values[i]));
+    json_t *one =
+        json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:I, s:I, s:o}", "model", json_text0(k->model), "sha256",
+                  json_text0(k->sha256), "device", json_text0(k->device), "n_runs", (json_int_t)k->n, "from_ms",
+                  (json_int_t)k->rows[0].time_ms, "to_ms", (json_int_t)k->rows[k->n - 1].time_ms, "median_load_s",
+                  median(k, load_of, 0, k->n, scratch), "median_prefill_tokens_per_s", median(k, prefill_of, 0, k->n, scratch),
+                  "median_decode_tokens_per_s", median(k, decode_of, 0, k->n, scratch), "decode_trend",
+                  trend(k, scratch, &change) ? json_number(change) : json_null(), "n_failed", (json_int_t)count(k, true),
+                  "n_fallbacks", (json_int_t)count(k, false), "decode_series", series);
+    if (!bad) return one;
+    json_decref(one);
+    return NULL;
+}
+
+static cli_exit print_all(cli *c, const groups *g, int64_t days, double *scratch) {
+    if (!c->args.json) {
+        for (size_t i = 0; i < g->n; i++) print_group(c, &g->items[i], scratch);
+        if (!g->n && days) term_note(c, "nothing was computed in the last %lld days", (long long)days);
+        if (!g->n && !days) term_note(c, "nothing was computed yet");
+        return CLI_DONE;
+    }
+    json_t *root = json_begin(c), *list = json_array();
+    int bad = 0;
+    for (size_t i = 0; i < g->n; i++) bad |= json_array_append_new(list, json_group(&g->items[i], scratch));
+    bad |= json_object_set_new(root, "days", json_integer((json_int_t)days));
+    bad |= json_object_set_new(root, "groups", list);
+    if (bad) {
+        json_decref(root);
+        root = NULL;
+    }
+    return json_end(c, root, false);
+}
+
+cli_exit verb_stats(cli *c) {
+    store *s;
+    galen_error err = {0};
+    groups g = {0};
+    const int64_t days = option_given(&c->args, "days") ? c->args.days : DEFAULT_DAYS;
+    cli_exit st = hist_open(c, &s);
+    if (st) return st;
+    if (store_perf_list(s, days, on_row, &g, &err)) st = hist_fail(c, &err);
+    store_close(s);
+    size_t most = 1;
+    for (size_t i = 0; i < g.n; i++) most = g.items[i].n > most ? g.items[i].n : most;
+    double *scratch = calloc(most, sizeof *scratch);
+    if (!st && (g.is_out_of_memory || !scratch)) {
+        term_error(c, "out of memory");
+        st = CLI_MEMORY;
+    }
+    if (!st) st = print_all(c, &g, days, scratch);
+    free(scratch);
+    groups_free(&g);
+    return st;
+}
