@@ -38,9 +38,9 @@ enum {
     V_MODELS = V_PLACES | V_SHOW | V_TOKENIZE,                   /* opens a model          */
     V_SAMPLES = V_COMPLETE | V_CHAT,                             /* sampling is the user's */
     V_STORE = V_HISTORY | V_AUDIT | V_STATS,                     /* about the database     */
-    V_KEEPS = V_DIAGNOSE,                                        /* writes to the database */
-    V_JSON = V_STORE | V_PLAN | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW | V_TOKENIZE |
-             V_VERSION | V_LOGITS | V_SYNTH | V_CHAT,
+    V_KEEPS = V_DIAGNOSE | V_BENCH,                              /* writes to the database */
+    V_JSON = V_STORE | V_PLAN | V_BENCH | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW |
+             V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT,
     V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE,
 };
 
@@ -78,6 +78,13 @@ const verb_row cli_verbs[] = {
      "not "
      "here. Exit code 5 when the model cannot fit. " MODEL_HELP,
      V_PLAN, 1, verb_plan},
+    {"bench", "[MODEL]", "measure a model's speed; compare with the run before",
+     "Measures prompt, generation, generation behind a long context, many requests at once, and loading: medians of repeated "
+     "runs "
+     "after a warm-up, with a fixed prompt. A model on the GPU is measured on the CPU too. Runs are kept; --compare names what "
+     "became "
+     "slower beyond the noise (exit code 1). " MODEL_HELP,
+     V_BENCH, 1, verb_bench},
     {"doctor", "[MODEL]", "what may be wrong on this machine, and the command that helps",
      "Looks at processor, memory, disk, GPU, driver, plugin, build tools and model; changes nothing. Each finding has a stable "
      "id: "
@@ -161,8 +168,8 @@ const option_row cli_options[] = {
     {"vram-limit", 0, OPT_STR, "SIZE", "act as a card of that size: 4GiB, 3.5g, 800M", NULL, 0, 0, AT(vram_limit), V_PLACES},
     {"main-gpu", 0, OPT_INT, "I", "which GPU, numbered from 0", NULL, 0, 1023, AT(main_gpu), V_PLACES},
     {"no-kv-offload", 0, OPT_FLAG, NULL, "attention and its KV stay on the host", NULL, 0, 0, AT(no_kv_offload), V_PLACES},
-    {"parallel", 0, OPT_INT, "N", "sequences that the memory plan makes room for (default 1)", NULL, 1, 4096, AT(parallel),
-     V_PLAN},
+    {"parallel", 0, OPT_INT, "N", "sequences at once (default: 1 in a plan, 4 in bench; 0: none there)", NULL, 0, 4096,
+     AT(parallel), V_PLAN | V_BENCH},
     {"require-gpu", 0, OPT_FLAG, NULL, "a GPU that cannot be used as asked is an error (exit 4, memory 5), never a fall-back",
      NULL, 0, 0, AT(require_gpu), V_PLACES},
     {"strict", 0, OPT_FLAG, NULL, "whatever would be a warning about the GPU is an error", NULL, 0, 0, AT(strict), V_PLACES},
@@ -182,6 +189,16 @@ const option_row cli_options[] = {
     {"type", 0, OPT_STR, "TYPE", "the weights' type: f32, f16, q8_0, q4_k_m ... (default q8_0)", NULL, 0, 0, AT(type), V_SYNTH},
     {"tensors", 0, OPT_FLAG, NULL, "list every tensor", NULL, 0, 0, AT(tensors), V_SHOW | V_PLAN},
     {"meta", 0, OPT_FLAG, NULL, "list the metadata", NULL, 0, 0, AT(meta), V_SHOW},
+    {"n-prompt", 0, OPT_INT, "N", "tokens of the prompt measured; 0: none (default 512)", NULL, 0, 131072, AT(n_prompt), V_BENCH},
+    {"n-gen", 0, OPT_INT, "N", "tokens generated; 0: none (default 64)", NULL, 0, 65536, AT(n_gen), V_BENCH},
+    {"depth", 0, OPT_INT, "N", "also generate behind a context of N tokens; 0: not (default 1024)", NULL, 0, 1048576, AT(depth),
+     V_BENCH},
+    {"repeats", 0, OPT_INT, "N", "runs of each measurement (default 5)", NULL, 1, 25, AT(repeats), V_BENCH},
+    {"quick", 0, OPT_FLAG, NULL, "shorter measurements", NULL, 0, 0, AT(quick), V_BENCH | V_TUNE},
+    {"compare", 0, OPT_FLAG, NULL, "compare with the last run of this model on this device", NULL, 0, 0, AT(compare), V_BENCH},
+    {"no-cpu", 0, OPT_FLAG, NULL, "do not measure the CPU alone beside the GPU", NULL, 0, 0, AT(no_cpu), V_BENCH},
+    {"format", 0, OPT_STR, "FORMAT", "md (default), csv or json", "md|csv|json", 0, 0, AT(format), V_BENCH},
+    {"svg", 0, OPT_STR, "PATH", "also write a plot", NULL, 0, 0, AT(svg), V_BENCH | V_TUNE},
     {"token", 0, OPT_FLAG, NULL, "compute a real token on CPU and GPU", NULL, 0, 0, AT(token), V_DOCTOR},
     {"hash", 0, OPT_FLAG, NULL, "read the whole model and compute its SHA-256", NULL, 0, 0, AT(hash), V_DOCTOR},
     {"report", 0, OPT_FLAG, NULL, "Markdown for a bug report", NULL, 0, 0, AT(report), V_DOCTOR},

@@ -1,0 +1,196 @@
+#include "cli/plot.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- text */
+
+static double largest(const plot *p) {
+    double most = 0;
+    for (int s = 0; s < p->n_series; s++)
+        for (int i = 0; i < p->series[s].n; i++) {
+            const plot_point *q = &p->series[s].points[i];
+            if (!isnan(q->y)) most = fmax(most, fmax(q->y, q->high));
+        }
+    return most;
+}
+
+static void label_of(const plot *p, const plot_series *s, int i, char *out, size_t cap) {
+    if (p->is_bars && p->labels[i])
+        (void)snprintf(out, cap, "%s", p->labels[i]);
+    else
+        (void)snprintf(out, cap, "%g", s->points[i].x);
+}
+
+void plot_text(const plot *p, FILE *out, int n_columns, const char *mark_on, const char *mark_off) {
+    const plot_series *s = &p->series[0];
+    const double most = largest(p);
+    char label[64];
+    int widest = 0;
+    for (int i = 0; i < s->n; i++) {
+        label_of(p, s, i, label, sizeof label);
+        widest = (int)strlen(label) > widest ? (int)strlen(label) : widest;
+    }
+    const int room = n_columns - widest - 14 > 8 ? n_columns - widest - 14 : 8;
+    (void)fprintf(out, "%s\n", p->title);
+    for (int i = 0; i < s->n; i++) {
+        const plot_point *q = &s->points[i];
+        label_of(p, s, i, label, sizeof label);
+        if (isnan(q->y)) {
+            (void)fprintf(out, "%*s  -\n", widest, label);
+            continue;
+        }
+        const int n = most > 0 ? (int)(q->y / most * room + 0.5) : 0;
+        (void)fprintf(out, "%s%*s  ", i == s->marked ? mark_on : "", widest, label);
+        for (int k = 0; k < n; k++) (void)fputc('#', out);
+        (void)fprintf(out, " %.4g%s%s\n", q->y, i == s->marked ? "  <-" : "", i == s->marked ? mark_off : "");
+    }
+    (void)fprintf(out, "%*s  (%s)\n", widest, p->x_name, p->y_name);
+}
+
+/* ---------------------------------------------------------------- SVG */
+
+enum { WIDTH = 720, HEIGHT = 420, LEFT = 70, RIGHT = 20, TOP = 50, BOTTOM = 60 };
+
+/* The largest 1, 2 or 5 times a power of ten that makes at least n steps of span. */
+static double nice_step(double span, int n) {
+    const double raw = span / n, power = pow(10, floor(log10(raw)));
+    const double r = raw / power;
+    return (r >= 5 ? 5 : r >= 2 ? 2 : 1) * power;
+}
+
+static void put_escaped(FILE *out, const char *text) {
+    for (; *text; text++) {
+        switch (*text) {
+        case '<':
+            (void)fputs("&lt;", out);
+            break;
+        case '>':
+            (void)fputs("&gt;", out);
+            break;
+        case '&':
+            (void)fputs("&amp;", out);
+            break;
+        case '"':
+            (void)fputs("&quot;", out);
+            break;
+        default:
+            (void)fputc((unsigned char)*text < 0x20 ? ' ' : *text, out);
+        }
+    }
+}
+
+typedef struct frame {
+    double x0, x1, y1; /* data at the left, the right and the top; the bottom is 0 */
+} frame;
+
+static double at_x(const frame *f, double x) {
+    return LEFT + (f->x1 > f->x0 ? (x - f->x0) / (f->x1 - f->x0) : 0.5) * (WIDTH - LEFT - RIGHT);
+}
+
+static double at_y(const frame *f, double y) {
+    return HEIGHT - BOTTOM - y / f->y1 * (HEIGHT - TOP - BOTTOM);
+}
+
+static frame find_frame(const plot *p) {
+    frame f = {INFINITY, -INFINITY, largest(p)};
+    for (int s = 0; s < p->n_series; s++)
+        for (int i = 0; i < p->series[s].n; i++) {
+            f.x0 = fmin(f.x0, p->series[s].points[i].x);
+            f.x1 = fmax(f.x1, p->series[s].points[i].x);
+        }
+    if (!(f.x1 >= f.x0)) f.x0 = f.x1 = 0;
+    if (p->is_bars) {
+        f.x0 -= 0.5;
+        f.x1 += 0.5;
+    }
+    if (!(f.y1 > 0)) f.y1 = 1;
+    const double step = nice_step(f.y1, 4);
+    f.y1 = ceil(f.y1 / step * 1.02) * step;
+    return f;
+}
+
+static void put_axes(const plot *p, const frame *f, FILE *out) {
+    const double y_step = nice_step(f->y1, 4);
+    for (double y = 0; y <= f->y1 * 1.0001; y += y_step) {
+        (void)fprintf(out, "<line x1='%d' x2='%d' y1='%.1f' y2='%.1f' class='grid'/>", LEFT, WIDTH - RIGHT, at_y(f, y),
+                      at_y(f, y));
+        (void)fprintf(out, "<text x='%d' y='%.1f' text-anchor='end'>%g</text>\n", LEFT - 8, at_y(f, y) + 4, y);
+    }
+    if (p->is_bars) {
+        for (int i = 0; i < p->series[0].n; i++) {
+            (void)fprintf(out, "<text x='%.1f' y='%d' text-anchor='middle'>", at_x(f, i), HEIGHT - BOTTOM + 20);
+            put_escaped(out, p->labels[i] ? p->labels[i] : "");
+            (void)fputs("</text>\n", out);
+        }
+    } else if (f->x1 > f->x0) {
+        const double x_step = nice_step(f->x1 - f->x0, 6);
+        for (double x = ceil(f->x0 / x_step) * x_step; x <= f->x1 * 1.0001; x += x_step)
+            (void)fprintf(out, "<text x='%.1f' y='%d' text-anchor='middle'>%g</text>\n", at_x(f, x), HEIGHT - BOTTOM + 20, x);
+    }
+    (void)fprintf(out, "<text x='%d' y='24' class='title'>", LEFT);
+    put_escaped(out, p->title);
+    (void)fprintf(out, "</text>\n<text x='%d' y='%d' text-anchor='middle'>", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 18);
+    put_escaped(out, p->x_name);
+    (void)fprintf(out, "</text>\n<text transform='translate(18 %d) rotate(-90)' text-anchor='middle'>",
+                  (TOP + HEIGHT - BOTTOM) / 2);
+    put_escaped(out, p->y_name);
+    (void)fputs("</text>\n", out);
+}
+
+/* Okabe and Ito's palette: told apart by colour-blind readers. */
+static const char *const colors[PLOT_MAX_SERIES] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7"};
+
+static void put_series(const plot *p, int number, const frame *f, FILE *out) {
+    const plot_series *s = &p->series[number];
+    const char *color = colors[number];
+    const double slot = p->is_bars ? (double)(WIDTH - LEFT - RIGHT) / (f->x1 - f->x0) : 0, width = slot * 0.7 / p->n_series;
+    if (!p->is_bars) {
+        bool is_open = false;
+        (void)fprintf(out, "<path fill='none' stroke-width='2' stroke='%s' d='", color);
+        for (int i = 0; i < s->n; i++) {
+            const bool is_there = !isnan(s->points[i].y);
+            if (is_there)
+                (void)fprintf(out, "%c%.1f %.1f", is_open ? 'L' : 'M', at_x(f, s->points[i].x), at_y(f, s->points[i].y));
+            is_open = is_there;
+        }
+        (void)fputs("'/>\n", out);
+    }
+    for (int i = 0; i < s->n; i++) {
+        const plot_point *q = &s->points[i];
+        if (isnan(q->y)) continue;
+        const double x = at_x(f, q->x) + (p->is_bars ? (number - (p->n_series - 1) / 2.0) * width : 0), y = at_y(f, q->y);
+        if (p->is_bars)
+            (void)fprintf(out, "<rect x='%.1f' y='%.1f' width='%.1f' height='%.1f' fill='%s'/>", x - width / 2, y, width * 0.94,
+                          HEIGHT - BOTTOM - y, color);
+        else
+            (void)fprintf(out, "<circle cx='%.1f' cy='%.1f' r='%d' fill='%s'/>", x, y, i == s->marked ? 6 : 3, color);
+        if (q->high > q->low)
+            (void)fprintf(out, "<line x1='%.1f' x2='%.1f' y1='%.1f' y2='%.1f' class='spread'/>", x, x, at_y(f, q->low),
+                          at_y(f, q->high));
+        if (p->is_bars || i == s->marked)
+            (void)fprintf(out, "<text x='%.1f' y='%.1f' text-anchor='middle'>%.4g</text>", x, at_y(f, fmax(q->y, q->high)) - 9,
+                          q->y);
+        (void)fputc('\n', out);
+    }
+    if (p->n_series < 2) return;
+    (void)fprintf(out, "<rect x='%d' y='34' width='12' height='12' fill='%s'/><text x='%d' y='45'>", LEFT + number * 160, color,
+                  LEFT + number * 160 + 18);
+    put_escaped(out, s->name);
+    (void)fputs("</text>\n", out);
+}
+
+bool plot_svg(const plot *p, FILE *out) {
+    const frame f = find_frame(p);
+    (void)fprintf(out,
+                  "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %d %d' role='img'>\n"
+                  "<style>text{font:13px system-ui,sans-serif;fill:#222}.title{font-size:16px;font-weight:600}.grid{stroke:#8886}"
+                  ".spread{stroke:#555;stroke-width:2}.ground{fill:#fff}"
+                  "@media(prefers-color-scheme:dark){text{fill:#ddd}.ground{fill:#161616}.spread{stroke:#bbb}}</style>\n"
+                  "<rect class='ground' width='%d' height='%d'/>\n",
+                  WIDTH, HEIGHT, WIDTH, HEIGHT);
+    put_axes(p, &f, out);
+    for (int s = 0; s < p->n_series; s++) put_series(p, s, &f, out);
+    (void)fputs("</svg>\n", out);
+    return !ferror(out);
+}

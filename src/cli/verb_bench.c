@@ -1,0 +1,278 @@
+/* galen bench: how fast a model runs here: prompt, generation, depth, many at once, load; kept, compared with the run before. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/bench.h"
+#include "cli/options.h"
+#include "cli/plot.h"
+#include "store/store.h"
+
+typedef struct bench {
+    cli *c;
+    char sha256[SHA256_HEX_BYTES], model[128];
+    bench_run runs[2]; /* as asked; on the CPU alone */
+    int n_runs;
+    json_t *before; /* the run before on this device, or NULL */
+    int n_slower;
+} bench;
+
+static bench_plan plan_of(const cli_args *a) {
+    const bool quick = a->quick;
+    bench_plan p = {.n_prompt = quick ? 128 : 512,
+                    .n_generate = quick ? 16 : 64,
+                    .depth = quick ? 0 : 1024,
+                    .parallel = quick ? 0 : 4,
+                    .repeats = quick ? 3 : 5,
+                    .warmups = 1,
+                    .has_load = !quick};
+    if (option_given(a, "n-prompt")) p.n_prompt = (int32_t)a->n_prompt;
+    if (option_given(a, "n-gen")) p.n_generate = (int32_t)a->n_gen;
+    if (option_given(a, "depth")) p.depth = (int32_t)a->depth;
+    if (option_given(a, "parallel")) p.parallel = (int32_t)a->parallel;
+    if (option_given(a, "repeats")) p.repeats = (int)a->repeats;
+    return p;
+}
+
+/* Time to open the model, and from there to the first token, the file in the page cache. */
+static cli_exit measure_load(bench *b, const char *name, const bench_plan *plan) {
+    double load[BENCH_MAX_REPEATS], first[BENCH_MAX_REPEATS];
+    galen_error err = {0};
+    bench_run *r = &b->runs[0];
+    const bool was_quiet = b->c->term.is_quiet;
+    cli_exit st = CLI_DONE;
+    for (int i = 0; i < plan->repeats && !st; i++) {
+        galen_model *m = NULL;
+        galen_session *s = NULL;
+        b->c->term.is_quiet = true;
+        const double start = clock_s();
+        st = engine_open(b->c, name, false, &m);
+        b->c->term.is_quiet = was_quiet;
+        load[i] = clock_s() - start;
+        if (!st) st = engine_session(b->c, m, 256, &s);
+        float *logits = st ? NULL : calloc((size_t)galen_model_get_info(m).n_vocab, sizeof *logits);
+        int32_t *ids = st ? NULL : bench_prompt(m, 1);
+        if (!st && (!logits || !ids || galen_session_eval(s, ids, 1, logits, &err))) st = engine_fail(b->c, PHASE_USE, &err);
+        first[i] = clock_s() - start;
+        free(logits);
+        free(ids);
+        galen_session_close(s);
+        galen_model_close(m);
+    }
+    if (st) return st;
+    r->rows[r->n_rows++] = (bench_row){.name = "load", .kind = BENCH_LOAD, .stat = bench_stat_of(load, plan->repeats)};
+    r->rows[r->n_rows++] = (bench_row){.name = "first token", .kind = BENCH_FIRST, .stat = bench_stat_of(first, plan->repeats)};
+    return CLI_DONE;
+}
+
+/* A placement that uses a GPU is also measured on the CPU alone: the speedup is a ratio of one run. */
+static cli_exit measure_cpu(bench *b, const char *path, const bench_plan *plan) {
+    galen_model *m = NULL;
+    galen_error err = {0};
+    galen_model_opts o = galen_model_default_opts();
+    bench_plan p = *plan;
+    o.device = "cpu";
+    o.n_threads = (int32_t)b->c->args.threads;
+    p.depth = p.parallel = 0;
+    if (p.repeats > 3) p.repeats = 3;
+    if (galen_model_open(&m, path, &o, &err)) return engine_fail(b->c, PHASE_LOAD, &err);
+    const galen_status st = bench_all(b->c, m, &p, &b->runs[b->n_runs++], &err);
+    galen_model_close(m);
+    return st ? engine_fail(b->c, PHASE_USE, &err) : CLI_DONE;
+}
+
+static cli_exit measure(bench *b, const char *name) {
+    galen_model *m = NULL;
+    galen_error err = {0};
+    const bench_plan plan = plan_of(&b->c->args);
+    cli_exit st = engine_open(b->c, name, false, &m);
+    if (st) return st;
+    const galen_model_info info = galen_model_get_info(m);
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s", info.path);
+    (void)snprintf(b->model, sizeof b->model, "%.127s", info.name && *info.name ? info.name : path);
+    const bool has_gpu = strncmp(info.device, "CPU", 3) != 0 && strcmp(info.device, "ref") != 0;
+    if (bench_all(b->c, m, &plan, &b->runs[b->n_runs++], &err)) st = engine_fail(b->c, PHASE_USE, &err);
+    galen_model_close(m);
+    if (!st && plan.has_load) st = measure_load(b, name, &plan);
+    if (!st && has_gpu && !b->c->args.no_cpu) st = measure_cpu(b, path, &plan);
+    if (!st && store_model_hash(NULL, path, NULL, NULL, b->sha256, &err)) b->sha256[0] = '\0';
+    return st;
+}
+
+/* ---------------------------------------------------------------- history */
+
+static bool on_before(void *user, const store_bench *row) {
+    bench *b = user;
+    b->before = json_loadb(row->json, row->n, 0, NULL);
+    return false;
+}
+
+/* The run before this one, then this one is kept. A store that fails costs the comparison, not the result. */
+static void use_history(bench *b) {
+    store *s = NULL;
+    galen_error err = {0};
+    char build[256];
+    if (b->c->args.no_history || !b->sha256[0]) return;
+    galen_status st = store_open(&s, NULL, &err);
+    if (!st && b->c->args.compare) st = store_bench_list(s, b->sha256, b->runs[0].device, NULL, 1, on_before, b, &err);
+    json_t *root = bench_json(&b->runs[0]);
+    char *text = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    (void)snprintf(build, sizeof build, "%s", galen_version());
+    if (!st && text) {
+        const store_bench row = {
+            .model_sha256 = b->sha256, .device = b->runs[0].device, .build = build, .json = text, .n = strlen(text)};
+        st = store_bench_put(s, &row, NULL, &err);
+    }
+    if (st) term_error(b->c, "the result is not kept: %s", err.msg);
+    free(text);
+    json_decref(root);
+    store_close(s);
+}
+
+static const json_t *row_before(const bench *b, const char *name) {
+    const json_t *rows = json_object_get(b->before, "rows");
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        const char *is = json_string_value(json_object_get(row, "name"));
+        if (is && strcmp(is, name) == 0) return row;
+    }
+    return NULL;
+}
+
+static double number_of(const json_t *row, const char *key) {
+    const json_t *v = json_object_get(row, key);
+    return json_is_number(v) ? json_number_value(v) : (double)NAN;
+}
+
+/* Slower beyond the noise: every run was slower than every run before, and the medians differ by more than 3 %.
+ * *ratio: this over before, above 1 is faster. */
+static bool is_slower(const bench *b, const bench_row *w, double *ratio) {
+    const json_t *row = row_before(b, w->name);
+    const bool is_time = w->kind >= BENCH_LOAD;
+    const double was = number_of(row, "median");
+    *ratio = (double)NAN;
+    if (!row || isnan(was) || !(was > 0) || w->stat.n == 0) return false;
+    *ratio = is_time ? was / w->stat.median : w->stat.median / was;
+    const bool is_apart = is_time ? w->stat.low > number_of(row, "high") : w->stat.high < number_of(row, "low");
+    return is_apart && *ratio < 0.97;
+}
+
+/* ---------------------------------------------------------------- out */
+
+static void print_table(bench *b, bool is_csv) {
+    if (is_csv)
+        (void)printf("device,test,unit,median,low,high,n,ratio_to_before\n");
+    else
+        (void)printf("| %-20s | %10s | %21s | %s |\n|---|---|---|---|\n", "test", "median", "low to high",
+                     b->before ? "to the run before" : "unit");
+    for (int k = 0; k < b->n_runs; k++) {
+        if (!is_csv) (void)printf("| **%s** | | | |\n", b->runs[k].device);
+        for (int i = 0; i < b->runs[k].n_rows; i++) {
+            const bench_row *w = &b->runs[k].rows[i];
+            const char *unit = w->kind >= BENCH_LOAD ? "s" : "tokens/s";
+            double ratio = (double)NAN;
+            char note[64] = "";
+            const bool slower = k == 0 && b->before && is_slower(b, w, &ratio);
+            if (!isnan(ratio)) (void)snprintf(note, sizeof note, "%.2fx%s", ratio, slower ? " SLOWER" : "");
+            if (is_csv)
+                (void)printf("\"%s\",%s,%s,%.6g,%.6g,%.6g,%d,%.4g\n", b->runs[k].device, w->name, unit, w->stat.median,
+                             w->stat.low, w->stat.high, w->stat.n, ratio);
+            else
+                (void)printf("| %-20s | %10.4g | %9.4g to %8.4g | %s%s%s |\n", w->name, w->stat.median, w->stat.low, w->stat.high,
+                             unit, note[0] ? ", " : "", note);
+        }
+    }
+}
+
+/* "decode: 8.4 times the CPU alone" for what both runs measured. */
+static void print_speedup(const bench *b, FILE *out) {
+    if (b->n_runs < 2) return;
+    for (int i = 0; i < b->runs[0].n_rows; i++)
+        for (int j = 0; j < b->runs[1].n_rows; j++) {
+            const bench_row *g = &b->runs[0].rows[i], *h = &b->runs[1].rows[j];
+            if (g->kind < BENCH_LOAD && strcmp(g->name, h->name) == 0 && h->stat.median > 0)
+                (void)fprintf(out, "%s: %.1f times the CPU alone\n", g->name, g->stat.median / h->stat.median);
+        }
+}
+
+static void fill_plot(const bench *b, plot *p) {
+    *p = (plot){.title = b->model, .x_name = "", .y_name = "tokens per second", .is_bars = true, .n_series = b->n_runs};
+    for (int k = 0; k < b->n_runs; k++) {
+        plot_series *s = &p->series[k];
+        s->name = b->runs[k].device;
+        s->marked = -1;
+        for (int i = 0; i < b->runs[0].n_rows; i++) {
+            const bench_row *w = &b->runs[0].rows[i], *mine = NULL;
+            if (w->kind >= BENCH_LOAD) continue;
+            for (int j = 0; j < b->runs[k].n_rows; j++)
+                if (strcmp(b->runs[k].rows[j].name, w->name) == 0) mine = &b->runs[k].rows[j];
+            p->labels[s->n] = w->name;
+            const bench_stat none = {0, (double)NAN, (double)NAN, (double)NAN}, *v = mine ? &mine->stat : &none;
+            s->points[s->n] = (plot_point){.x = s->n, .y = v->median, .low = v->low, .high = v->high};
+            s->n++;
+        }
+    }
+}
+
+static cli_exit write_svg(bench *b) {
+    static plot p; /* large */
+    char safe[256];
+    if (!b->c->args.svg) return CLI_DONE;
+    fill_plot(b, &p);
+    FILE *out = fopen(b->c->args.svg, "w");
+    const bool is_written = out && plot_svg(&p, out);
+    if ((out && fclose(out)) || !is_written) {
+        term_error(b->c, "%s: cannot be written", term_safe(b->c->args.svg, safe, sizeof safe));
+        return CLI_FAILED;
+    }
+    return CLI_DONE;
+}
+
+static cli_exit print_json(bench *b) {
+    json_t *root = json_begin(b->c), *runs = json_array(), *slower = json_array();
+    int bad = 0;
+    for (int k = 0; k < b->n_runs; k++) bad |= json_array_append_new(runs, bench_json(&b->runs[k]));
+    for (int i = 0; i < b->runs[0].n_rows; i++) {
+        double ratio;
+        if (is_slower(b, &b->runs[0].rows[i], &ratio))
+            bad |= json_array_append_new(slower,
+                                         json_pack("{s:s, s:o}", "name", b->runs[0].rows[i].name, "ratio", json_number(ratio)));
+    }
+    bad |= json_object_set_new(root, "model", json_text0(b->model));
+    bad |= json_object_set_new(root, "sha256", b->sha256[0] ? json_string(b->sha256) : json_null());
+    bad |= json_object_set_new(root, "runs", runs);
+    bad |= json_object_set(root, "before", b->before ? b->before : json_null());
+    bad |= json_object_set_new(root, "slower", slower);
+    if (bad) {
+        json_decref(root);
+        root = NULL;
+    }
+    return json_end(b->c, root, false);
+}
+
+cli_exit verb_bench(cli *c) {
+    static bench b; /* large */
+    const char *name;
+    b.c = c;
+    cli_exit st = engine_model_name(c, c->args.n_positional ? c->args.positional[0] : NULL, &name);
+    if (!st) st = measure(&b, name);
+    if (st) return st;
+    use_history(&b);
+    if (c->args.compare && !b.before) term_note(c, "there is no earlier run of this model on this device");
+    const char *format = c->args.format ? c->args.format : "md";
+    if (c->args.json || strcmp(format, "json") == 0)
+        st = print_json(&b);
+    else
+        print_table(&b, strcmp(format, "csv") == 0);
+    print_speedup(&b, c->args.json || strcmp(format, "md") != 0 ? stderr : stdout);
+    for (int i = 0; i < b.runs[0].n_rows; i++) {
+        double ratio;
+        b.n_slower += b.before && is_slower(&b, &b.runs[0].rows[i], &ratio);
+    }
+    if (b.n_slower)
+        term_error(c, "%d of %d tests are slower than the run before, beyond the noise", b.n_slower, b.runs[0].n_rows);
+    json_decref(b.before);
+    if (!st) st = write_svg(&b);
+    return st ? st : b.n_slower ? CLI_FAILED : CLI_DONE;
+}
