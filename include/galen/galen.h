@@ -128,6 +128,7 @@ typedef struct galen_model_info {
     const char *placement;                      /* "GPU 16/32 layers, 3.6 of 4.0 GiB; CPU 16; KV on both"; NULL when vocab-only */
     const char *fell_back;                      /* what the last fall-back said; NULL = there was none */
     int32_t n_gpu_layers;                       /* whole layers on the GPU                            */
+    int32_t gpu_percent;                        /* share of the weights on the GPU; 100 = all layers and the head */
     uint64_t gpu_bytes, gpu_all_bytes;          /* as planned: taken, and of how many                 */
     int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_ctx_train;
     uint64_t n_params, weight_bytes, file_bytes;

@@ -55,7 +55,7 @@ typedef struct cli_args {
     const char *format, *svg;
     double interval;
     int64_t days, limit, before, turns;
-    bool no_history, yes, verify, quick, compare, no_cpu;
+    bool no_history, yes, verify, quick, compare, no_cpu, no_tune;
     bool once, token, hash, report, all, json, quiet, no_color, no_bos, parse_special, ids, tensors, meta, man, help;
     const char *positional[CLI_MAX_POSITIONALS];
     int n_positional;
@@ -75,6 +75,8 @@ typedef struct cli {
     cli_args args;
     cli_term term;
     double load_s;
+    struct running *run;       /* this process in `galen ps`, or NULL */
+    struct running_info *info; /* what it shows there                 */
 } cli;
 
 struct verb_row {
@@ -98,6 +100,7 @@ cli_exit verb_audit(cli *c);
 cli_exit verb_stats(cli *c);
 cli_exit verb_version(cli *c);
 cli_exit verb_bench(cli *c);
+cli_exit verb_tune(cli *c);
 cli_exit verb_doctor(cli *c);
 cli_exit verb_explain(cli *c);
 cli_exit verb_monitor(cli *c);
@@ -156,6 +159,8 @@ typedef enum cli_phase { PHASE_LOAD, PHASE_USE, PHASE_WRITE } cli_phase;
 cli_exit engine_fail(cli *c, cli_phase phase, const galen_error *err);
 /** How the options want a model opened: threads, device, placement, what the memory plan counts. */
 cli_exit engine_model_opts(cli *c, galen_model_opts *out);
+/** Resolve the name to a file without opening it; path has RESOLVE_PATH_BYTES. Messages as engine_open's. */
+cli_exit engine_find(cli *c, const char *name, char *path);
 /** Resolve the name (NULL: GALEN_MODEL, then the demo model), open, say what runs where. */
 cli_exit engine_open(cli *c, const char *name, bool is_vocab_only, galen_model **out);
 /** --model or else the positional argument; a usage error when both are given. */
@@ -166,6 +171,9 @@ cli_exit engine_session(cli *c, const galen_model *m, int32_t n_ctx_default, gal
 bool engine_prefill_progress(void *user, uint64_t done, uint64_t total);
 /** The sampling options over `base`; *bias is malloc'ed (NULL for none) and must outlive *out's use. */
 cli_exit engine_sampling(cli *c, int32_t n_vocab, galen_sampling *out, galen_logit_bias **bias);
+/** The entry in `galen ps`: put up by engine_open; new figures (negative: as before); taken down when the program ends. */
+void engine_tick(cli *c, int64_t ctx_used, int64_t ctx_size, double tokens_per_s);
+void engine_done(cli *c);
 /** "prefill 34 tokens in 0.21 s (160/s), decode ..." as a note. */
 void engine_note_speed(cli *c, const galen_result *r);
 

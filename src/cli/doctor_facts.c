@@ -106,6 +106,24 @@ static void gather_hash(cli *c, doctor_facts *f) {
     compare_sum(f);
 }
 
+/* What would live where, as every verb would load it. */
+static void gather_plan(cli *c, const galen_model *m, doctor_facts *f) {
+    galen_plan *p = NULL;
+    galen_error err = {0};
+    galen_model_opts o;
+    if (engine_model_opts(c, &o)) return;
+    const galen_status st = galen_plan_make(&p, m, &o, NULL, &err);
+    f->is_refused = st == GALEN_E_NOMEM || st == GALEN_E_FULL;
+    if (st) {
+        PUT(f->model_fit, "%s", err.msg);
+        return;
+    }
+    const galen_plan_info i = galen_plan_get_info(p);
+    PUT(f->placement, "%s", i.line);
+    f->gpu_layers = i.n_whole;
+    galen_plan_close(p);
+}
+
 static void gather_model(cli *c, doctor_facts *f) {
     galen_error err = {0};
     galen_model *m = NULL;
@@ -132,6 +150,7 @@ static void gather_model(cli *c, doctor_facts *f) {
         const char *open = i.device ? strchr(i.device, '(') : NULL; /* "CPU (avx512, 2 threads)" */
         if (open) PUT(f->isa, "%.*s", (int)strcspn(open + 1, ",)"), open + 1);
         f->n_layers = i.n_layer;
+        gather_plan(c, m, f);
     }
     galen_model_close(m);
     if (c->args.hash && f->model >= DOCTOR_MODEL_MALFORMED) gather_hash(c, f);

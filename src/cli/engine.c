@@ -7,6 +7,8 @@
 #include "cli/numbers.h"
 #include "cli/options.h"
 #include "cli/resolve.h"
+#include "cli/tune.h"
+#include "system/running.h"
 
 /* What a status means for the exit code: while a model is opened, while it is used, while a file is written. In use an I/O error
  * can only be the model's file. */
@@ -174,6 +176,40 @@ static void note_model(cli *c, const galen_model *m) {
     if (i.placement) term_note(c, "%s", i.placement);
 }
 
+/* ---------------------------------------------------------------- the entry in `galen ps` */
+
+/* Being listed is a courtesy: a folder that cannot be written costs nothing but that. */
+static void put_up(cli *c, const galen_model *m) {
+    const galen_model_info i = galen_model_get_info(m);
+    engine_done(c);
+    c->info = calloc(1, sizeof *c->info);
+    if (!c->info) return;
+    const char *slash = strrchr(i.path, '/');
+    (void)snprintf(c->info->verb, sizeof c->info->verb, "%s", c->verb->name);
+    (void)snprintf(c->info->model, sizeof c->info->model, "%.127s", i.name && *i.name ? i.name : slash ? slash + 1 : i.path);
+    (void)snprintf(c->info->placement, sizeof c->info->placement, "%.255s", i.placement ? i.placement : "");
+    c->info->weight_bytes = i.weight_bytes;
+    c->info->n_layers = i.n_layer;
+    c->info->gpu_layers = i.n_gpu_layers;
+    c->info->gpu_percent = i.gpu_percent;
+    (void)running_open(&c->run, NULL, c->info, NULL);
+}
+
+void engine_tick(cli *c, int64_t ctx_used, int64_t ctx_size, double tokens_per_s) {
+    if (!c->run) return;
+    if (ctx_used >= 0) c->info->ctx_used = ctx_used;
+    if (ctx_size >= 0) c->info->ctx_size = ctx_size;
+    if (tokens_per_s >= 0) c->info->tokens_per_s = tokens_per_s;
+    running_update(c->run, c->info, false);
+}
+
+void engine_done(cli *c) {
+    running_close(c->run);
+    free(c->info);
+    c->run = NULL;
+    c->info = NULL;
+}
+
 /* The message may or may not name the file already. */
 static cli_exit fail_open(cli *c, const char *path, galen_error *err) {
     galen_error full = *err;
@@ -181,36 +217,61 @@ static cli_exit fail_open(cli *c, const char *path, galen_error *err) {
     return engine_fail(c, PHASE_LOAD, &full);
 }
 
+cli_exit engine_find(cli *c, const char *name, char *path) {
+    cli_exit st = CLI_DONE;
+    resolved *r = calloc(1, sizeof *r); /* some 24 KiB of paths */
+    if (!r) {
+        term_error(c, "out of memory");
+        return CLI_MEMORY;
+    }
+    if (resolve_model(r, name)) {
+        (void)snprintf(path, RESOLVE_PATH_BYTES, "%s", r->path);
+    } else {
+        explain_missing(c, r, name != NULL);
+        st = CLI_MODEL;
+    }
+    free(r);
+    return st;
+}
+
+/* What galen tune kept for this model here, where the command line leaves it open. */
+static void use_tuned(cli *c, const char *path, galen_model_opts *o) {
+    tune_choice choice;
+    int64_t time_ms = 0;
+    char layers[16] = "auto";
+    if (c->args.no_tune || !tune_find(c, path, &choice, &time_ms)) return;
+    tune_apply(c, &choice, o);
+    if (choice.gpu_layers >= 0) (void)snprintf(layers, sizeof layers, "%d", choice.gpu_layers);
+    term_note(c, "tuned: %s layers on the GPU, %d threads, %d rows a pass (--no-tune ignores it)", layers, choice.n_threads,
+              choice.n_batch);
+}
+
 cli_exit engine_open(cli *c, const char *name, bool is_vocab_only, galen_model **out) {
     galen_error err = {0};
     galen_model_opts o;
     *out = NULL;
-    resolved *r = calloc(1, sizeof *r); /* some 24 KiB of paths */
-    cli_exit st = r ? check_chat_format(c) : CLI_MEMORY;
-    if (!r) term_error(c, "out of memory");
+    static char path[RESOLVE_PATH_BYTES];
+    cli_exit st = check_chat_format(c);
     if (!st) st = engine_model_opts(c, &o);
-    if (st) goto done;
-    if (!resolve_model(r, name)) {
-        explain_missing(c, r, name != NULL);
-        st = CLI_MODEL;
-        goto done;
-    }
+    if (!st) st = engine_find(c, name, path);
+    if (st) return st;
+    if (!is_vocab_only) use_tuned(c, path, &o);
     o.is_vocab_only = is_vocab_only;
     o.progress = on_load;
     o.progress_user = c;
     const double start = clock_s();
-    signals_guard_file(r->path);
-    if (galen_model_open(out, r->path, &o, &err)) {
+    signals_guard_file(path);
+    if (galen_model_open(out, path, &o, &err)) {
         signals_guard_file(NULL);
-        st = fail_open(c, r->path, &err);
-        goto done;
+        return fail_open(c, path, &err);
     }
     c->load_s = clock_s() - start;
     term_progress_end(c);
-    if (!is_vocab_only) note_model(c, *out);
-done:
-    free(r);
-    return st;
+    if (!is_vocab_only) {
+        note_model(c, *out);
+        put_up(c, *out);
+    }
+    return CLI_DONE;
 }
 
 cli_exit engine_session(cli *c, const galen_model *m, int32_t n_ctx_default, galen_session **out) {
@@ -221,6 +282,7 @@ cli_exit engine_session(cli *c, const galen_model *m, int32_t n_ctx_default, gal
     o.kv_type = c->args.kv_type;
     if (galen_session_open(out, m, &o, &err)) return engine_fail(c, PHASE_USE, &err);
     galen_session_set_progress(*out, engine_prefill_progress, c);
+    engine_tick(c, 0, galen_session_n_ctx(*out), -1);
     return CLI_DONE;
 }
 
@@ -278,6 +340,7 @@ cli_exit engine_sampling(cli *c, int32_t n_vocab, galen_sampling *out, galen_log
 
 void engine_note_speed(cli *c, const galen_result *r) {
     const double in = r->prefill_s > 0 ? r->n_prompt / r->prefill_s : 0, gen = r->decode_s > 0 ? r->n_generated / r->decode_s : 0;
+    engine_tick(c, -1, -1, gen);
     term_note(c, "prompt %d tokens in %.2f s (%.1f tokens/s), answer %d tokens in %.2f s (%.1f tokens/s)", r->n_prompt,
               r->prefill_s, in, r->n_generated, r->decode_s, gen);
 }

@@ -21,6 +21,7 @@ int main(int argc, char **argv) {
             st = c.verb->run(&c);
         }
         st = term_finish(&c, st);
+        engine_done(&c);
     }
     options_free(&c.args);
     return st;

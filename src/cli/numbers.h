@@ -14,7 +14,8 @@ bool number_i64(const char *s, int64_t *out);
 /** Decimal fraction or exponent form, finite; no hexadecimal, no "inf". false leaves *out alone. */
 bool number_f64(const char *s, double *out);
 
-/** Bytes: "4GiB", "4g", "512M", "1.5 GiB" without the blank, "1000000"; k, m, g, t are powers of 1024. false leaves *out alone. */
+/** Bytes: "4GiB", "4g", "512M", "1.5 GiB" without the blank, "1000000"; k, m, g, t are powers of 1024. false leaves *out alone.
+ */
 bool number_size(const char *s, uint64_t *out);
 
 /** "ID=VALUE": a token and what is added to its logit; "-inf" forbids it. */

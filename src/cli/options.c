@@ -32,14 +32,14 @@ enum {
     V_TRIAGE = 1 << 22,
     V_CODES = 1 << 23,
     V_ALL = (1 << 24) - 1,
-    V_WRITES = V_DIAGNOSE | V_COMPLETE | V_CHAT,                 /* samples text           */
-    V_COMPUTES = V_WRITES | V_LOGITS,                            /* opens a session        */
-    V_PLACES = V_COMPUTES | V_PLAN | V_SERVE | V_BENCH | V_TUNE, /* puts layers somewhere  */
-    V_MODELS = V_PLACES | V_SHOW | V_TOKENIZE,                   /* opens a model          */
-    V_SAMPLES = V_COMPLETE | V_CHAT,                             /* sampling is the user's */
-    V_STORE = V_HISTORY | V_AUDIT | V_STATS,                     /* about the database     */
-    V_KEEPS = V_DIAGNOSE | V_BENCH,                              /* writes to the database */
-    V_JSON = V_STORE | V_PLAN | V_BENCH | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW |
+    V_WRITES = V_DIAGNOSE | V_COMPLETE | V_CHAT,                            /* samples text           */
+    V_COMPUTES = V_WRITES | V_LOGITS,                                       /* opens a session        */
+    V_PLACES = V_COMPUTES | V_PLAN | V_SERVE | V_BENCH | V_TUNE | V_DOCTOR, /* puts layers somewhere  */
+    V_MODELS = V_PLACES | V_SHOW | V_TOKENIZE,                              /* opens a model          */
+    V_SAMPLES = V_COMPLETE | V_CHAT,                                        /* sampling is the user's */
+    V_STORE = V_HISTORY | V_AUDIT | V_STATS,                                /* about the database     */
+    V_KEEPS = V_DIAGNOSE | V_BENCH | V_TUNE,                                /* writes to the database */
+    V_JSON = V_STORE | V_PLAN | V_BENCH | V_TUNE | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW |
              V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT,
     V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE,
 };
@@ -85,6 +85,11 @@ const verb_row cli_verbs[] = {
      "became "
      "slower beyond the noise (exit code 1). " MODEL_HELP,
      V_BENCH, 1, verb_bench},
+    {"tune", "[MODEL]", "measure the best layers on the GPU, threads and batch; keep them",
+     "Measures coarsely, then finely around the best: layers on the GPU, threads, rows of a pass, KV type. The choice is kept "
+     "for this "
+     "model, card, driver and build, and used by every verb that loads the model, unless told otherwise (--no-tune). " MODEL_HELP,
+     V_TUNE, 1, verb_tune},
     {"doctor", "[MODEL]", "what may be wrong on this machine, and the command that helps",
      "Looks at processor, memory, disk, GPU, driver, plugin, build tools and model; changes nothing. Each finding has a stable "
      "id: "
@@ -124,7 +129,7 @@ const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];
 #define INT_MAX_ 2147483647.0
 
 const option_row cli_options[] = {
-    {"model", 'm', OPT_STR, "MODEL", "path or name of the model", NULL, 0, 0, AT(model), V_MODELS | V_DOCTOR | V_HISTORY},
+    {"model", 'm', OPT_STR, "MODEL", "path or name of the model", NULL, 0, 0, AT(model), V_MODELS | V_HISTORY},
     {"prompt", 'p', OPT_STR, "TEXT", "the text to continue", NULL, 0, 0, AT(prompt), V_COMPLETE},
     {"file", 'f', OPT_STR, "PATH", "read the text from a file; - is standard input", NULL, 0, 0, AT(file), V_READS_TEXT},
     {"system", 0, OPT_STR, "TEXT", "the system message of the conversation", NULL, 0, 0, AT(system), V_CHAT},
@@ -197,6 +202,7 @@ const option_row cli_options[] = {
     {"quick", 0, OPT_FLAG, NULL, "shorter measurements", NULL, 0, 0, AT(quick), V_BENCH | V_TUNE},
     {"compare", 0, OPT_FLAG, NULL, "compare with the last run of this model on this device", NULL, 0, 0, AT(compare), V_BENCH},
     {"no-cpu", 0, OPT_FLAG, NULL, "do not measure the CPU alone beside the GPU", NULL, 0, 0, AT(no_cpu), V_BENCH},
+    {"no-tune", 0, OPT_FLAG, NULL, "do not use what galen tune kept", NULL, 0, 0, AT(no_tune), V_PLACES & ~(uint32_t)V_TUNE},
     {"format", 0, OPT_STR, "FORMAT", "md (default), csv or json", "md|csv|json", 0, 0, AT(format), V_BENCH},
     {"svg", 0, OPT_STR, "PATH", "also write a plot", NULL, 0, 0, AT(svg), V_BENCH | V_TUNE},
     {"token", 0, OPT_FLAG, NULL, "compute a real token on CPU and GPU", NULL, 0, 0, AT(token), V_DOCTOR},
@@ -235,10 +241,9 @@ const verb_row *verb_find(const char *name) {
 }
 
 bool option_given(const cli_args *a, const char *name) {
-    for (size_t i = 0; i < cli_n_options; i++) {
-        if (strcmp(cli_options[i].name, name) == 0) return a->is_given[i];
-    }
-    return false;
+    bool is_given = false; /* two verbs may have rows of one name */
+    for (size_t i = 0; i < cli_n_options; i++) is_given = is_given || (a->is_given[i] && strcmp(cli_options[i].name, name) == 0);
+    return is_given;
 }
 
 void options_free(cli_args *a) {

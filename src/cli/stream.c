@@ -43,8 +43,16 @@ static bool keep_token(stream *s, const galen_chunk *chunk) {
     return json_array_append_new(s->tokens, token) == 0;
 }
 
+/* The speed so far, for `galen ps`. */
+static void tick(stream *s) {
+    const double now = clock_s();
+    if (s->n_tokens++ == 0) s->started = now;
+    if (s->n_tokens > 1 && now > s->started) engine_tick(s->c, -1, -1, (s->n_tokens - 1) / (now - s->started));
+}
+
 bool stream_chunk(void *user, const galen_chunk *chunk) {
     stream *s = user;
+    if (chunk->id >= 0) tick(s);
     if (!keep(s, chunk->text, chunk->text_len) || (s->tokens && chunk->id >= 0 && !keep_token(s, chunk))) {
         s->is_nomem = true;
         return false;

@@ -12,7 +12,9 @@ typedef struct stream {
     bool is_nomem;   /* memory ran out: the generation was stopped  */
     char *text;      /* all of it                                   */
     size_t n, cap;
-} stream; /* zero but for the first fields to start; stream_free at the end */
+    int32_t n_tokens; /* so far                                      */
+    double started;   /* clock_s() at the first                      */
+} stream;             /* zero but for the first fields to start; stream_free at the end */
 
 /** A galen_chunk_fn; user is a stream. Stops on a signal, when stdout is lost, and when memory runs out. */
 bool stream_chunk(void *user, const galen_chunk *chunk);

@@ -10,7 +10,7 @@
 
 typedef struct bench {
     cli *c;
-    char sha256[SHA256_HEX_BYTES], model[128];
+    char sha256[SHA256_HEX_BYTES], model[128], path[4096];
     bench_run runs[2]; /* as asked; on the CPU alone */
     int n_runs;
     json_t *before; /* the run before on this device, or NULL */
@@ -88,15 +88,13 @@ static cli_exit measure(bench *b, const char *name) {
     cli_exit st = engine_open(b->c, name, false, &m);
     if (st) return st;
     const galen_model_info info = galen_model_get_info(m);
-    char path[4096];
-    (void)snprintf(path, sizeof path, "%s", info.path);
-    (void)snprintf(b->model, sizeof b->model, "%.127s", info.name && *info.name ? info.name : path);
+    (void)snprintf(b->path, sizeof b->path, "%s", info.path);
+    (void)snprintf(b->model, sizeof b->model, "%.127s", info.name && *info.name ? info.name : info.path);
     const bool has_gpu = strncmp(info.device, "CPU", 3) != 0 && strcmp(info.device, "ref") != 0;
     if (bench_all(b->c, m, &plan, &b->runs[b->n_runs++], &err)) st = engine_fail(b->c, PHASE_USE, &err);
     galen_model_close(m);
     if (!st && plan.has_load) st = measure_load(b, name, &plan);
-    if (!st && has_gpu && !b->c->args.no_cpu) st = measure_cpu(b, path, &plan);
-    if (!st && store_model_hash(NULL, path, NULL, NULL, b->sha256, &err)) b->sha256[0] = '\0';
+    if (!st && has_gpu && !b->c->args.no_cpu) st = measure_cpu(b, b->path, &plan);
     return st;
 }
 
@@ -113,8 +111,9 @@ static void use_history(bench *b) {
     store *s = NULL;
     galen_error err = {0};
     char build[256];
-    if (b->c->args.no_history || !b->sha256[0]) return;
+    if (b->c->args.no_history) return;
     galen_status st = store_open(&s, NULL, &err);
+    if (!st) st = store_model_hash(s, b->path, NULL, NULL, b->sha256, &err);
     if (!st && b->c->args.compare) st = store_bench_list(s, b->sha256, b->runs[0].device, NULL, 1, on_before, b, &err);
     json_t *root = bench_json(&b->runs[0]);
     char *text = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;

@@ -123,6 +123,13 @@ void galen_model_close(galen_model *m) {
     free(m);
 }
 
+static int32_t gpu_percent(const plan *p) {
+    const double device = (double)p->device.weights, all = device + (double)p->host.weights;
+    if (p->n_whole == p->n_layer && p->has_head) return 100;
+    const int32_t percent = all > 0 ? (int32_t)(100 * device / all + 0.5) : 0;
+    return percent > 99 ? 99 : percent;
+}
+
 galen_model_info galen_model_get_info(const galen_model *m) {
     galen_model_info i = m->info;
     placement *at = m->placer ? placer_hold(m->placer) : NULL;
@@ -131,6 +138,7 @@ galen_model_info galen_model_get_info(const galen_model *m) {
     i.placement = at->line;
     i.fell_back = placer_fell_back(m->placer);
     i.n_gpu_layers = at->plan->n_whole;
+    i.gpu_percent = gpu_percent(at->plan);
     i.gpu_bytes = plan_total(&at->plan->device);
     i.gpu_all_bytes = at->device_all;
     placer_drop(m->placer, at);

@@ -167,6 +167,8 @@ galen_status store_perf_list(store *s, int64_t days, store_perf_fn fn, void *use
  *  s NULL, or a database that fails: the file is read. Errors  those of sha256_file. */
 galen_status store_model_hash(store *s, const char *path, galen_progress_fn progress, void *user, char out[SHA256_HEX_BYTES],
                               galen_error *err);
+/** The same without reading the file: true when its hash is remembered. */
+bool store_model_hash_known(store *s, const char *path, char out[SHA256_HEX_BYTES]);
 /** The path last seen with that fingerprint. Errors  NOT_FOUND none whose file is still the same; RANGE cap. */
 galen_status store_model_path(store *s, const char *hex, char *out, size_t cap, galen_error *err);
 

@@ -68,6 +68,13 @@ galen_status store_model_hash(store *s, const char *path, galen_progress_fn prog
     return st;
 }
 
+bool store_model_hash_known(store *s, const char *path, char out[SHA256_HEX_BYTES]) {
+    identity now;
+    const bool is_known = identify(path, &now) && recall(s, &now, out);
+    free(now.path);
+    return is_known;
+}
+
 galen_status store_model_path(store *s, const char *hex, char *out, size_t cap, galen_error *err) {
     db_rows r;
     bool has = true, is_found = false;

@@ -1,0 +1,347 @@
+/* galen tune: measure where layers, threads and rows of a pass are best, coarse first, then fine around the best; keep the
+ * choice.
+ *
+ * A candidate's figure is the time of one case: TUNE_PROMPT tokens read, TUNE_ANSWER tokens written. What does not fit the GPU is
+ * not tried: the plan knows. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/bench.h"
+#include "cli/options.h"
+#include "cli/plot.h"
+#include "cli/resolve.h"
+#include "cli/tune.h"
+
+enum { MAX_TRIES = 96 };
+
+typedef struct try_row {
+    tune_choice choice;
+    double prefill, decode; /* tokens/s, medians */
+    char placement[256];
+} try_row;
+
+typedef struct tuner {
+    cli *c;
+    char path[RESOLVE_PATH_BYTES], model[128];
+    galen_model_opts base;
+    int32_t n_layer, most_layers; /* of the model; the most whole layers that fit the GPU, -1 without one */
+    int n_cores, repeats;
+    int32_t n_answer;
+    try_row tries[MAX_TRIES];
+    int n_tries, n_expected;
+    int best;
+} tuner;
+
+static bool is_equal(const tune_choice *a, const tune_choice *b) {
+    return a->gpu_layers == b->gpu_layers && a->n_threads == b->n_threads && a->n_batch == b->n_batch &&
+           strcmp(a->kv_type, b->kv_type) == 0;
+}
+
+static galen_status measure(tuner *t, try_row *row) {
+    double prefill[BENCH_MAX_REPEATS], decode[BENCH_MAX_REPEATS];
+    galen_model *m = NULL;
+    galen_session *s = NULL;
+    galen_error err = {0};
+    galen_model_opts o = t->base;
+    galen_session_opts so = galen_session_default_opts();
+    o.gpu_layers = row->choice.gpu_layers;
+    o.n_threads = row->choice.n_threads;
+    o.n_batch = so.n_batch = row->choice.n_batch;
+    o.kv_type = so.kv_type = row->choice.kv_type;
+    so.n_ctx = TUNE_PROMPT + TUNE_ANSWER + 1;
+    galen_status st = galen_model_open(&m, t->path, &o, &err);
+    if (!st) st = galen_session_open(&s, m, &so, &err);
+    if (!st) st = bench_prefill(s, m, TUNE_PROMPT, 1, t->repeats, prefill, &err);
+    if (!st) st = bench_decode(s, m, TUNE_PROMPT, t->n_answer, 1, t->repeats, decode, &err);
+    if (!st) {
+        row->prefill = bench_stat_of(prefill, t->repeats).median;
+        row->decode = bench_stat_of(decode, t->repeats).median;
+        row->choice.seconds = TUNE_PROMPT / row->prefill + TUNE_ANSWER / row->decode;
+        (void)snprintf(row->placement, sizeof row->placement, "%s", galen_model_get_info(m).placement);
+    }
+    galen_session_close(s);
+    galen_model_close(m);
+    if (st && st != GALEN_E_NOMEM && st != GALEN_E_CANCELLED) (void)engine_fail(t->c, PHASE_USE, &err);
+    return st;
+}
+
+/* Measure a candidate unless it was; NAN seconds: it does not fit after all. CANCELLED and failures end the search. */
+static galen_status consider(tuner *t, tune_choice choice) {
+    char line[96];
+    for (int i = 0; i < t->n_tries; i++)
+        if (is_equal(&t->tries[i].choice, &choice)) return GALEN_OK;
+    if (t->n_tries == MAX_TRIES) return GALEN_OK;
+    try_row *row = &t->tries[t->n_tries];
+    *row = (try_row){.choice = choice};
+    row->choice.seconds = (double)NAN;
+    if (t->n_expected <= t->n_tries) t->n_expected = t->n_tries + 1;
+    (void)snprintf(line, sizeof line, "tuning %d of about %d: %d layers on the GPU, %d threads, %d rows, KV %s", t->n_tries + 1,
+                   t->n_expected, choice.gpu_layers, choice.n_threads, choice.n_batch, choice.kv_type);
+    term_progress_text(t->c, line);
+    const galen_status st = measure(t, row);
+    if (st && st != GALEN_E_NOMEM) return st;
+    if (!st && (t->best < 0 || row->choice.seconds < t->tries[t->best].choice.seconds)) t->best = t->n_tries;
+    t->n_tries++;
+    return GALEN_OK;
+}
+
+static tune_choice best_of(const tuner *t) {
+    return t->tries[t->best].choice;
+}
+
+/* ---------------------------------------------------------------- what fits */
+
+static bool fits(const tuner *t, const galen_model *m, int32_t layers) {
+    galen_plan *p = NULL;
+    galen_model_opts o = t->base;
+    o.gpu_layers = layers;
+    const galen_status st = galen_plan_make(&p, m, &o, NULL, NULL);
+    const bool ok =
+        !st && galen_plan_get_info(p).gpu_name && galen_plan_get_info(p).n_whole >= (layers < t->n_layer ? layers : t->n_layer);
+    galen_plan_close(p);
+    return ok;
+}
+
+/* Sets model, n_layer and most_layers from the plan, without loading anything. */
+static galen_status look(tuner *t, galen_error *err) {
+    galen_model *m = NULL;
+    galen_plan *p = NULL;
+    galen_model_opts o = t->base;
+    o.is_vocab_only = true;
+    galen_status st = galen_model_open(&m, t->path, &o, err);
+    if (!st) st = galen_plan_make(&p, m, &t->base, NULL, err);
+    if (!st) {
+        const galen_plan_info i = galen_plan_get_info(p);
+        const galen_model_info mi = galen_model_get_info(m);
+        (void)snprintf(t->model, sizeof t->model, "%.127s", mi.name && *mi.name ? mi.name : t->path);
+        t->n_layer = i.n_layer;
+        t->n_cores = i.n_threads;
+        t->most_layers = i.gpu_name ? 0 : -1;
+        for (int32_t low = 0, high = i.gpu_name ? i.n_layer : -1; low <= high;) { /* the largest that fits */
+            const int32_t mid = low + (high - low) / 2;
+            if (mid == 0 || fits(t, m, mid)) {
+                t->most_layers = mid;
+                low = mid + 1;
+            } else {
+                high = mid - 1;
+            }
+        }
+    }
+    galen_plan_close(p);
+    galen_model_close(m);
+    return st;
+}
+
+/* ---------------------------------------------------------------- the search */
+
+/* Quarter steps over what fits, then halves of the steps beside the best, down to single layers. */
+static galen_status search_layers(tuner *t) {
+    tune_choice c = best_of(t);
+    galen_status st = GALEN_OK;
+    if (t->most_layers <= 0) return GALEN_OK;
+    for (int k = 0; k <= 4 && !st; k++) {
+        c.gpu_layers = t->most_layers * k / 4;
+        st = consider(t, c);
+    }
+    for (int32_t step = t->most_layers / 8; step >= 1 && !st; step /= 2) {
+        const int32_t at = best_of(t).gpu_layers; /* AUTO: the plan's own arrangement is the best so far */
+        if (at == GALEN_GPU_LAYERS_AUTO) break;
+        for (int side = -1; side <= 1 && !st; side += 2) {
+            c.gpu_layers = at + side * step;
+            if (c.gpu_layers >= 0 && c.gpu_layers <= t->most_layers) st = consider(t, c);
+        }
+    }
+    return st;
+}
+
+static galen_status search_threads(tuner *t) {
+    galen_status st = GALEN_OK;
+    const int parts[] = {2, 3, 4};                                                   /* of 4 */
+    if (t->most_layers == t->n_layer && best_of(t).gpu_layers != 0) return GALEN_OK; /* the host computes nothing */
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && !st; i++) {
+        tune_choice c = best_of(t);
+        c.n_threads = t->n_cores * parts[i] / 4;
+        if (c.n_threads >= 1) st = consider(t, c);
+    }
+    return st;
+}
+
+static galen_status search_rest(tuner *t) {
+    static const int32_t rows[] = {128, 256, 512};
+    galen_status st = GALEN_OK;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && !st; i++) {
+        tune_choice c = best_of(t);
+        c.n_batch = rows[i];
+        st = consider(t, c);
+    }
+    if (st || t->c->args.kv_type) return st;
+    /* Q8_0 rounds the cache: it is chosen only where it gains more than noise. */
+    const int was = t->best;
+    tune_choice c = best_of(t);
+    (void)snprintf(c.kv_type, sizeof c.kv_type, "q8_0");
+    st = consider(t, c);
+    if (t->best != was && t->tries[t->best].choice.seconds > 0.95 * t->tries[was].choice.seconds) t->best = was;
+    return st;
+}
+
+static galen_status search(tuner *t) {
+    tune_choice first = {.gpu_layers = t->base.gpu_layers, .n_threads = t->n_cores, .n_batch = 512};
+    (void)snprintf(first.kv_type, sizeof first.kv_type, "%s", t->c->args.kv_type ? t->c->args.kv_type : "f16");
+    if (option_given(&t->c->args, "threads")) first.n_threads = (int32_t)t->c->args.threads;
+    t->n_expected = (t->most_layers > 0 ? 10 : 0) + 7;
+    galen_status st = consider(t, first);
+    if (!st && t->best < 0) return GALEN_E_NOMEM;
+    if (!st && !t->c->args.gpu_layers) st = search_layers(t);
+    if (!st && !option_given(&t->c->args, "threads")) st = search_threads(t);
+    if (!st && !t->c->args.quick) st = search_rest(t);
+    return st;
+}
+
+/* ---------------------------------------------------------------- out */
+
+static const char *layers_text(int32_t layers, char out[16]) {
+    if (layers == GALEN_GPU_LAYERS_AUTO)
+        (void)snprintf(out, 16, "auto");
+    else
+        (void)snprintf(out, 16, "%d", layers);
+    return out;
+}
+
+static int by_layers(const void *pa, const void *pb) {
+    const plot_point *a = pa, *b = pb;
+    return (a->x > b->x) - (a->x < b->x);
+}
+
+/* Seconds over GPU layers, of the tries that differ in nothing else; without a GPU over threads. */
+static void fill_plot(const tuner *t, plot *p) {
+    plot_series *s = &p->series[0];
+    const bool has_gpu = t->most_layers > 0;
+    *p = (plot){.title = t->model,
+                .x_name = has_gpu ? "layers on the GPU" : "threads",
+                .n_series = 1,
+                .y_name = "seconds: 256 tokens read, 50 written"};
+    s->name = "measured";
+    s->marked = -1;
+    for (int i = 0; i < t->n_tries; i++) {
+        const tune_choice *c = &t->tries[i].choice, *f = &t->tries[0].choice;
+        const bool is_on_curve = strcmp(c->kv_type, f->kv_type) == 0 && c->n_batch == f->n_batch &&
+                                 (has_gpu ? c->n_threads == f->n_threads && c->gpu_layers >= 0 : true);
+        if (!is_on_curve || isnan(c->seconds)) continue;
+        s->points[s->n++] =
+            (plot_point){.x = has_gpu ? c->gpu_layers : c->n_threads, .y = c->seconds, .low = c->seconds, .high = c->seconds};
+    }
+    qsort(s->points, (size_t)s->n, sizeof *s->points, by_layers);
+    for (int i = 0; i < s->n; i++)
+        if (s->marked < 0 || s->points[i].y < s->points[s->marked].y) s->marked = i;
+}
+
+static json_t *json_tries(const tuner *t) {
+    json_t *all = json_array();
+    for (int i = 0; i < t->n_tries; i++) {
+        const try_row *r = &t->tries[i];
+        json_t *one = json_pack("{s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o}", "gpu_layers", r->choice.gpu_layers, "threads",
+                                r->choice.n_threads, "ubatch", r->choice.n_batch, "kv_type", r->choice.kv_type, "seconds",
+                                json_number(r->choice.seconds), "prefill_tokens_per_s", json_number(r->prefill),
+                                "decode_tokens_per_s", json_number(r->decode), "placement", json_text0(r->placement));
+        if (json_array_append_new(all, one)) {
+            json_decref(all);
+            return NULL;
+        }
+    }
+    return all;
+}
+
+static void print_text(const tuner *t) {
+    static plot p; /* large */
+    char layers[16];
+    const try_row *best = &t->tries[t->best], *first = &t->tries[0];
+    (void)printf("%8s %8s %6s %6s %10s %12s %12s\n", "layers", "threads", "rows", "KV", "seconds", "prompt t/s", "answer t/s");
+    for (int i = 0; i < t->n_tries; i++) {
+        const try_row *r = &t->tries[i];
+        (void)printf("%8s %8d %6d %6s ", layers_text(r->choice.gpu_layers, layers), r->choice.n_threads, r->choice.n_batch,
+                     r->choice.kv_type);
+        if (isnan(r->choice.seconds))
+            (void)printf("%10s\n", "does not fit");
+        else
+            (void)printf("%10.3f %12.1f %12.1f%s\n", r->choice.seconds, r->prefill, r->decode, i == t->best ? "  <-" : "");
+    }
+    fill_plot(t, &p);
+    (void)putchar('\n');
+    if (p.series[0].n > 1) plot_text(&p, stdout, t->c->term.n_columns, term_sgr(t->c, "\033[1m"), term_sgr(t->c, "\033[0m"));
+    (void)printf("\nchosen: %s layers on the GPU, %d threads, %d rows, KV %s: %.3f s (%.2f times the untuned speed)\n%s\n",
+                 layers_text(best->choice.gpu_layers, layers), best->choice.n_threads, best->choice.n_batch, best->choice.kv_type,
+                 best->choice.seconds, first->choice.seconds / best->choice.seconds, best->placement);
+}
+
+static cli_exit print_json(const tuner *t, const json_t *tries) {
+    const tune_choice *b = &t->tries[t->best].choice;
+    json_t *root = json_begin(t->c);
+    int bad = json_object_set_new(root, "model", json_text0(t->model));
+    bad |= json_object_set_new(root, "chosen",
+                               json_pack("{s:i, s:i, s:i, s:s, s:f}", "gpu_layers", b->gpu_layers, "threads", b->n_threads,
+                                         "ubatch", b->n_batch, "kv_type", b->kv_type, "seconds", b->seconds));
+    bad |= json_object_set(root, "tries", (json_t *)(uintptr_t)tries);
+    if (bad) {
+        json_decref(root);
+        root = NULL;
+    }
+    return json_end(t->c, root, false);
+}
+
+static cli_exit write_svg(const tuner *t) {
+    static plot p; /* large */
+    char safe[256];
+    if (!t->c->args.svg) return CLI_DONE;
+    fill_plot(t, &p);
+    FILE *out = fopen(t->c->args.svg, "w");
+    const bool is_written = out && plot_svg(&p, out);
+    if ((out && fclose(out)) || !is_written) {
+        term_error(t->c, "%s: cannot be written", term_safe(t->c->args.svg, safe, sizeof safe));
+        return CLI_FAILED;
+    }
+    return CLI_DONE;
+}
+
+static cli_exit finish(tuner *t) {
+    json_t *tries = json_tries(t);
+    cli_exit st = tries ? CLI_DONE : CLI_MEMORY;
+    if (st) {
+        term_error(t->c, "out of memory");
+        return st;
+    }
+    if (!t->c->args.no_history) (void)tune_keep(t->c, t->path, &t->tries[t->best].choice, tries);
+    if (t->c->args.json)
+        st = print_json(t, tries);
+    else
+        print_text(t);
+    json_decref(tries);
+    return st ? st : write_svg(t);
+}
+
+cli_exit verb_tune(cli *c) {
+    static tuner t; /* large */
+    const char *name;
+    galen_error err = {0};
+    cli_exit st = engine_model_name(c, c->args.n_positional ? c->args.positional[0] : NULL, &name);
+    if (!st) st = engine_find(c, name, t.path);
+    if (!st) st = engine_model_opts(c, &t.base);
+    if (st) return st;
+    t.c = c;
+    t.best = -1;
+    t.repeats = c->args.quick ? 2 : 3;
+    t.n_answer = c->args.quick ? 16 : TUNE_ANSWER;
+    t.base.n_ctx = c->args.ctx ? (int32_t)c->args.ctx : TUNE_PROMPT + TUNE_ANSWER + 1;
+    if (look(&t, &err)) return engine_fail(c, PHASE_LOAD, &err);
+    const galen_status found = search(&t);
+    term_progress_end(c);
+    if (found == GALEN_E_CANCELLED || signals_stop()) {
+        term_error(c, "interrupted: nothing is kept");
+        return signals_stop() ? signals_exit() : CLI_FAILED;
+    }
+    if (found == GALEN_E_NOMEM && t.best < 0) {
+        term_error(c, "no placement of this model fits; galen plan says what would");
+        return CLI_MEMORY;
+    }
+    return found ? CLI_FAILED : finish(&t);
+}
