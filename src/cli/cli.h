@@ -52,7 +52,7 @@ typedef struct cli_args {
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     str_list stop, bias;
     int64_t n_prompt, n_gen, depth, repeats;
-    const char *format, *svg;
+    const char *svg;
     double interval;
     int64_t days, limit, before, turns;
     bool no_history, yes, verify, quick, compare, no_cpu, no_tune;
