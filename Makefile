@@ -149,6 +149,16 @@ $(B)/tests/%: $(B)/tests/%.o $(if $(APP_SRC),$(B)/libgalen-app.a) $(B)/libgalen.
 # ---------------------------------------------------------------- the GPU plugin: make cuda
 include src/backend/cuda/cuda.mk
 
+# A GPU that is none, behind the real plugin's entry point: tests/fake/fake.h.
+FAKE_GPU := $(B)/tests/fake/libgalen-cuda.so
+FAKE_GPU_OBJ := $(patsubst %.c,$(B)/%.o,$(PLUGIN_CORE_SRC) $(filter-out $(SKIP_$(ARCH)),$(wildcard src/backend/cpu/*.c tests/fake/*.c)))
+tests: $(FAKE_GPU)
+$(FAKE_GPU): $(FAKE_GPU_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared -Wl,-Bsymbolic $(LDFLAGS) -o $@ $^ -lm -pthread
+$(B)/tests/runtime/% $(B)/tests/fake/%: CPPFLAGS += -Itests/fake -Itests/kernels
+$(B)/tests/runtime/test_place $(B)/tests/runtime/test_splits: $(FAKE_GPU)
+
 test:
 	@tools/need test && exec tests/run $(STEPS)
 
