@@ -17,6 +17,7 @@ struct backend {
     const network *net;
     uint8_t *parts, *streamed;
     uint64_t weights, limit, held;
+    int32_t n_threads;
 };
 
 struct backend_work {
@@ -92,7 +93,9 @@ static void give(backend *b, uint64_t n) {
 }
 
 static void fake_weight_bytes(const network *net, const backend_config *cfg, uint64_t *weights, uint64_t *loading) {
-    CPU->weight_bytes(net, cfg, weights, loading);
+    backend_config c = *cfg;
+    c.has_embed = false; /* embeddings are read from the host's memory */
+    CPU->weight_bytes(net, &c, weights, loading);
     *loading = LOADING;
 }
 
@@ -155,6 +158,7 @@ static galen_status fake_open(backend **out, const network *net, const backend_c
     }
     b->net = net;
     b->limit = cfg->memory_limit;
+    b->n_threads = cfg->n_threads;
     fake_device.n_open++;
     for (int32_t i = 0; i < net->n_layer; i++) {
         b->parts[i] = config_parts(cfg, i);
@@ -199,7 +203,7 @@ static galen_status fake_work_open(backend_work **out, backend *b, const work_li
     *out = NULL;
     if (!w) return galen_fail(err, GALEN_E_NOMEM, 0, "fake work");
     for (int32_t i = 0; i < b->net->n_layer; i++) is_streaming |= b->streamed[i] != 0;
-    const backend_config cfg = {.n_threads = 1, .parts = b->parts, .streamed = is_streaming ? b->streamed : NULL};
+    const backend_config cfg = {.n_threads = b->n_threads, .parts = b->parts, .streamed = is_streaming ? b->streamed : NULL};
     fake_work_bytes(b->net, &cfg, lim, &kv, &buffers);
     w->b = b;
     w->lim = *lim;
