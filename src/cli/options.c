@@ -40,8 +40,8 @@ enum {
     V_STORE = V_HISTORY | V_AUDIT | V_STATS,                                /* about the database     */
     V_KEEPS = V_DIAGNOSE | V_BENCH | V_TUNE,                                /* writes to the database */
     V_JSON = V_STORE | V_PLAN | V_BENCH | V_TUNE | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW |
-             V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT,
-    V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE,
+             V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT | V_TRIAGE | V_CODES,
+    V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE | V_TRIAGE,
 };
 
 #define MODEL_HELP                                                                                                               \
@@ -54,6 +54,11 @@ const verb_row cli_verbs[] = {
      "own probability for each, and five follow-up questions. For licensed professionals, education and research; it does not "
      "diagnose, and it is not for emergencies. " MODEL_HELP,
      V_DIAGNOSE, 2, verb_diagnose},
+    {"triage", "[SYMPTOMS]", "red flags in a description of symptoms, and how soon to act; no model is needed",
+     "Reads the symptoms from the argument, from --file or from standard input. Lists the red flags that rules recognise, each with "
+     "the words it rests on and the guideline behind it, the level (self_care, consultation, consultation_24, emergency, "
+     "emergency_ambulance) and questions that would rule a red flag out. No flag does not mean no danger.",
+     V_TRIAGE, 1, verb_triage},
     {"complete", "[MODEL]", "continue a text",
      "Continues the prompt given by --prompt, --file or standard input, and writes the new text as it comes. " MODEL_HELP,
      V_COMPLETE, 1, verb_complete},
