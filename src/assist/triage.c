@@ -116,9 +116,34 @@ static void record(scan *x) {
     }
 }
 
+/* What a sentence says depends on its words alone, so one that was read already is skipped: a text that repeats itself costs
+ * little more than its lexing. */
+static bool was_seen(scan *x) {
+    uint64_t h = 14695981039346656037u; /* FNV-1a, 64 bits, over words of eight bytes */
+    for (int i = 0; i < x->s.n_tokens; i++) {
+        const token *t = &x->s.tokens[i];
+        uint64_t words[WORD_BYTES / 8 + 2] = {0};
+        memcpy(words, t->text, t->n);
+        memcpy(&words[WORD_BYTES / 8], &t->value, sizeof t->value);
+        words[WORD_BYTES / 8 + 1] =
+            (uint64_t)t->before << 8 | (uint64_t)t->is_slash_before << 4 | (uint64_t)t->is_glued << 2 | t->is_number;
+        for (size_t k = 0; k < sizeof words / sizeof words[0]; k++) {
+            h = (h ^ words[k]) * 1099511628211u;
+            h ^= h >> 29;
+        }
+    }
+    uint64_t *slot = &x->seen[h % MAX_SEEN];
+    const bool is_old = *slot == h && h != 0;
+    *slot = h;
+    return is_old;
+}
+
 static void end_sentence(scan *x) {
     sentence *s = &x->s;
-    if (!s->n_tokens) return;
+    if (!s->n_tokens || was_seen(x)) {
+        s->n_tokens = 0;
+        return;
+    }
     x->n_sentences++;
     match_sentence(x);
     scope_sentence(x->r, s);

@@ -310,7 +310,8 @@ void expr_groups(scan *x) {
         if (x->s.hits[h].is_hidden) continue;
         for (int32_t k = r->concept_groups[x->s.hits[h].id]; k >= 0; k = r->links[k].next) {
             const uint32_t g = r->links[k].value;
-            if (x->groups[g >> 6] >> (g & 63) & 1) continue;
+            if (x->group_at[g] == x->n_sentences || (x->groups[g >> 6] >> (g & 63) & 1)) continue;
+            x->group_at[g] = x->n_sentences;
             const truth t = expr_eval(x, r->groups[g], true);
             if (!t.is_true) continue;
             x->groups[g >> 6] |= 1ull << (g & 63);

@@ -10,27 +10,33 @@
 
 enum {
     WORD_BYTES = 32,     /* of a folded word; longer ones are cut      */
-    MAX_WORD_SYMS = 120, /* phrases and classes that know one word     */
+    MAX_LISTS = 4,       /* a word's own symbols, and those of stems that it begins with */
     MAX_SYMS = 12288,    /* words and classes of all phrases           */
     MAX_TOKENS = 96,     /* words of a sentence; a longer one is cut   */
     MAX_HITS = 256,      /* phrases found in a sentence                */
     MAX_ACTIVE = 96,     /* phrases half-way through, at one word      */
     MAX_CONCEPTS = 1024, /* in the rules                               */
     MAX_STACK = 64,      /* of an expression                           */
+    MAX_SEEN = 512,      /* sentences remembered                       */
     MAX_FUZZY = 4096,    /* unknown words looked up with one letter wrong, per text: keeps a megabyte within its time */
 };
 
 /* ------------------------------------------------------------ words */
 typedef enum brk { BRK_NONE, BRK_COMMA, BRK_SENTENCE } brk;
 
+typedef struct sym_list {
+    uint32_t first, n; /* in the rules' word_syms */
+} sym_list;
+
 typedef struct token {
     size_t from, to; /* bytes of the text                      */
     double value;    /* of a number, also of "two"             */
+    uint32_t known;  /* bit k: the word has known_sym k        */
     brk before;
-    uint8_t n_syms, n;
+    uint8_t n_lists, n;
     bool is_digits, is_number, is_glued, is_after_dot, is_slash_before;
     char text[WORD_BYTES]; /* folded: lower case, no accents */
-    uint16_t syms[MAX_WORD_SYMS];
+    sym_list lists[MAX_LISTS];
 } token;
 
 typedef struct lexer {
@@ -108,6 +114,9 @@ typedef struct rule {
 typedef struct word_row {
     uint32_t hash, text; /* text: offset in chars; 0 = empty row */
     int32_t syms;        /* head of a list in links, -1 = none    */
+    sym_list list;       /* the same once the rules are finished  */
+    uint32_t known;      /* of the symbols: bits of known_sym     */
+    float value;         /* of a word that counts; else NaN       */
     uint8_t n;
 } word_row;
 typedef struct link {
@@ -156,26 +165,27 @@ typedef enum known_sym {
     SYM_NUMBER,
     N_KNOWN_SYMS
 } known_sym;
+_Static_assert(N_KNOWN_SYMS <= 32, "a bit for each in token.known");
 
 struct triage_rules {
     arena strings;
     char *chars;
     word_row *words; /* open addressing */
-    word_row *stems; /* by their first four bytes: a list of stem_rows in links */
+    word_row *stems; /* by their first four bytes: a list of rows in words, "bleed*" */
     word_row *deletes;
+    uint16_t *word_syms;
     link *links;
     trie_node *nodes;
     edge *edges;
-    uint32_t *roots;    /* [n_syms]: the node that a symbol opens, 0 = none */
-    double *sym_values; /* [n_syms]: NaN, or what the word counts */
+    uint32_t *roots; /* [n_syms]: the node that a symbol opens, 0 = none */
     concept *concepts;
     rule *rules;
     op *ops;
     span32 *groups;
     int32_t *concept_groups; /* [n_concepts]: list in links of groups that look at it */
     size_t n_chars, cap_chars, n_words, cap_words, n_stems, cap_stems, n_deletes, cap_deletes, n_links, cap_links, n_nodes,
-        cap_nodes, n_edges, cap_edges, cap_roots, n_syms, cap_syms, n_concepts, cap_concepts, n_rules, cap_rules, n_ops, cap_ops,
-        n_groups, cap_groups;
+        cap_nodes, n_edges, cap_edges, cap_roots, n_syms, n_concepts, cap_concepts, n_rules, cap_rules, n_ops, cap_ops, n_groups,
+        cap_groups;
     uint16_t cue_concept[N_CUES];
     uint16_t pregnant, postpartum, female, male, severe; /* concepts */
 };
@@ -219,7 +229,9 @@ typedef struct scan {
     found found[MAX_CONCEPTS];
     uint32_t n_words, stamps[MAX_SYMS]; /* the last word that had the symbol */
     range vars[N_VARS];
-    uint64_t groups[16]; /* bits: the group was true in some sentence */
+    uint64_t seen[MAX_SEEN]; /* sentences already read, by their words: the same words say nothing new */
+    uint64_t groups[16];     /* bits: the group was true in some sentence */
+    uint32_t group_at[1024]; /* the last sentence that the group was tried in */
     size_t group_from[1024], group_to[1024];
     bool is_age_explicit, is_sex_explicit, is_cut;
 } scan;
@@ -233,8 +245,12 @@ bool lexicon_grow(void **p, size_t *cap, size_t n, size_t size);
 uint32_t lexicon_symbol(triage_rules *r);
 /** The word (stem when it ends with '*') gets sym. False: no memory, or a stem under four bytes. */
 bool lexicon_word(triage_rules *r, const char *word, size_t n, uint32_t sym);
+/** The word counts value. */
+bool lexicon_number(triage_rules *r, const char *word, size_t n, double value);
 /** The symbol of a literal word, made when missing. */
 uint32_t lexicon_literal(triage_rules *r, const char *word, size_t n);
+/** The symbol that a word of the rules under construction had first; UINT32_MAX = none. */
+uint32_t lexicon_first(const triage_rules *r, const char *word, size_t n);
 bool lexicon_link(triage_rules *r, int32_t *head, uint32_t value);
 uint32_t lexicon_step(triage_rules *r, uint32_t node, uint32_t sym); /* the child, made when missing; 0 = no memory */
 uint32_t lexicon_gap(triage_rules *r, uint32_t node, uint8_t gap);   /* the node after a gap                        */
@@ -242,7 +258,9 @@ bool lexicon_finish(triage_rules *r);                                /* roots, o
 /** Fill t's symbols. */
 bool lexicon_lookup(const triage_rules *r, token *t);
 bool lexicon_lookup_fuzzy(const triage_rules *r, token *t);
-bool token_has(const token *t, known_sym s);
+static inline bool token_has(const token *t, known_sym s) {
+    return t->known >> s & 1;
+}
 
 /* triage_expr.c */
 galen_status expr_compile(triage_rules *r, const char *text, size_t n, span32 *out, galen_error *err);

@@ -37,8 +37,7 @@ bool lexicon_link(triage_rules *r, int32_t *head, uint32_t value) {
 }
 
 uint32_t lexicon_symbol(triage_rules *r) {
-    if (r->n_syms >= MAX_SYMS || !GROW(r->sym_values, r->cap_syms, r->n_syms)) return UINT16_MAX;
-    r->sym_values[r->n_syms] = NAN;
+    if (r->n_syms >= MAX_SYMS) return UINT16_MAX;
     return (uint32_t)r->n_syms++;
 }
 
@@ -84,7 +83,7 @@ static word_row *row_of(triage_rules *r, word_row **table, size_t *n_rows, size_
     if (w->hash) return w;
     uint32_t at;
     if (!add_chars(r, word, n, &at)) return NULL;
-    *w = (word_row){.hash = hash, .text = at, .n = (uint8_t)n, .syms = -1};
+    *w = (word_row){.hash = hash, .text = at, .n = (uint8_t)n, .syms = -1, .value = NAN};
     ++*n_rows;
     return w;
 }
@@ -96,17 +95,29 @@ static bool list_has(const triage_rules *r, int32_t head, uint32_t value) {
 }
 
 bool lexicon_word(triage_rules *r, const char *word, size_t n, uint32_t sym) {
-    if (n == 0 || n >= WORD_BYTES || sym >= UINT16_MAX) return false;
-    if (word[n - 1] != '*') {
-        word_row *w = row_of(r, &r->words, &r->n_words, &r->cap_words, word, n);
-        return w && (list_has(r, w->syms, sym) || lexicon_link(r, &w->syms, sym));
-    }
-    /* A stem's list holds pairs: its text's row in words, then its symbol. */
-    if (--n < STEM_BYTES) return false;
-    uint32_t at;
-    word_row *w = row_of(r, &r->stems, &r->n_stems, &r->cap_stems, word, STEM_BYTES);
-    return w && add_chars(r, word, n, &at) && lexicon_link(r, &w->syms, sym) && lexicon_link(r, &w->syms, at) &&
-           lexicon_link(r, &w->syms, (uint32_t)n);
+    if (n == 0 || n >= WORD_BYTES || sym >= MAX_SYMS) return false;
+    word_row *w = row_of(r, &r->words, &r->n_words, &r->cap_words, word, n);
+    if (!w) return false;
+    const uint32_t text = w->text;
+    const bool is_new = w->syms < 0;
+    if (!list_has(r, w->syms, sym) && !lexicon_link(r, &w->syms, sym)) return false;
+    if (word[n - 1] != '*' || !is_new) return true;
+    if (n <= STEM_BYTES) return false;
+    word_row *stem = row_of(r, &r->stems, &r->n_stems, &r->cap_stems, word, STEM_BYTES);
+    return stem && lexicon_link(r, &stem->syms, text << 6 | (uint32_t)n);
+}
+
+bool lexicon_number(triage_rules *r, const char *word, size_t n, double value) {
+    word_row *w = row_of(r, &r->words, &r->n_words, &r->cap_words, word, n);
+    if (w) w->value = (float)value;
+    return w && lexicon_literal(r, word, n) != UINT16_MAX;
+}
+
+uint32_t lexicon_first(const triage_rules *r, const char *word, size_t n) {
+    const word_row *w = r->cap_words ? find_row(r, r->words, r->cap_words, hash_bytes(word, n), word, n) : NULL;
+    uint32_t sym = UINT32_MAX;
+    for (int32_t k = w && w->hash ? w->syms : -1; k >= 0; k = r->links[k].next) sym = r->links[k].value;
+    return sym;
 }
 
 uint32_t lexicon_literal(triage_rules *r, const char *word, size_t n) {
@@ -217,21 +228,54 @@ static bool pack_edges(triage_rules *r) {
     return true;
 }
 
+/* The lists of a word's symbols become rows of one array. */
+static bool pack_syms(triage_rules *r) {
+    size_t n = 0;
+    for (size_t i = 0; i < r->cap_words; i++)
+        for (int32_t k = r->words[i].hash ? r->words[i].syms : -1; k >= 0; k = r->links[k].next) n++;
+    r->word_syms = malloc((n + 1) * sizeof *r->word_syms);
+    if (!r->word_syms) return false;
+    n = 0;
+    for (size_t i = 0; i < r->cap_words; i++) {
+        word_row *w = &r->words[i];
+        if (!w->hash) continue;
+        w->list.first = (uint32_t)n;
+        for (int32_t k = w->syms; k >= 0; k = r->links[k].next) {
+            const uint32_t sym = r->links[k].value;
+            r->word_syms[n++] = (uint16_t)sym;
+            if (sym < N_KNOWN_SYMS) w->known |= 1u << sym;
+        }
+        w->list.n = (uint32_t)n - w->list.first;
+    }
+    return true;
+}
+
+static bool add_deletes(triage_rules *r, const word_row *w) {
+    char word[WORD_BYTES + 2], cut[WORD_BYTES + 2];
+    if (!w->hash || w->n < FUZZY_BYTES || w->n >= WORD_BYTES) return true;
+    memcpy(word, r->chars + w->text, w->n);
+    if (strchr("=@(", word[0]) || word[w->n - 1] == '*' || (unsigned char)word[0] >= 0x80) return true;
+    if (!add_delete(r, word, w->n, w->text, w->n)) return false;
+    for (size_t k = 1; k < w->n; k++)
+        if (!add_delete(r, cut, without(word, w->n, k, cut), w->text, w->n)) return false;
+    return true;
+}
+
 bool lexicon_finish(triage_rules *r) {
     r->cap_roots = r->n_syms;
     r->roots = calloc(r->n_syms + 1, sizeof *r->roots);
     if (!r->roots) return false;
     for (size_t s = 0; s < r->n_syms; s++) r->roots[s] = child(r, 0, (uint32_t)s);
-    if (!pack_edges(r)) return false;
-    for (size_t i = 0; i < r->cap_words; i++) {
-        const word_row w = r->words[i];
-        char word[WORD_BYTES + 2], cut[WORD_BYTES + 2];
-        if (!w.hash || w.n < FUZZY_BYTES || w.n >= WORD_BYTES) continue;
-        memcpy(word, r->chars + w.text, w.n);
-        if (word[0] == '=' || (unsigned char)word[0] >= 0x80) continue;
-        if (!add_delete(r, word, w.n, w.text, w.n)) return false;
-        for (size_t k = 1; k < w.n; k++)
-            if (!add_delete(r, cut, without(word, w.n, k, cut), w.text, w.n)) return false;
+    if (!pack_edges(r) || !pack_syms(r)) return false;
+    for (size_t i = 0; i < r->cap_words; i++)
+        if (!add_deletes(r, &r->words[i])) return false;
+    /* A stem's list names its word; now that no word moves any more, by its row. */
+    for (size_t i = 0; i < r->cap_stems; i++) {
+        for (int32_t k = r->stems[i].hash ? r->stems[i].syms : -1; k >= 0; k = r->links[k].next) {
+            const char *text = r->chars + (r->links[k].value >> 6);
+            const size_t n = r->links[k].value & 63;
+            r->links[k].value = (uint32_t)(find_row(r, r->words, r->cap_words, hash_bytes(text, n), text, n) - r->words);
+        }
     }
     return true;
 }
@@ -247,39 +291,28 @@ static bool is_one_edit(const char *a, size_t n, const char *b, size_t m) {
 
 /* ------------------------------------------------------------ looking up */
 
-static void add_sym(token *t, uint32_t sym) {
-    for (int i = 0; i < t->n_syms; i++)
-        if (t->syms[i] == sym) return;
-    if (t->n_syms < MAX_WORD_SYMS) t->syms[t->n_syms++] = (uint16_t)sym;
-}
-
-static void add_syms(const triage_rules *r, token *t, int32_t head) {
-    for (; head >= 0; head = r->links[head].next) {
-        add_sym(t, r->links[head].value);
-        const double v = r->sym_values[r->links[head].value];
-        if (!isnan(v) && !t->is_digits) t->is_number = true, t->value = v;
-    }
+static void add_row(token *t, const word_row *w) {
+    if (t->n_lists < MAX_LISTS && w->list.n) t->lists[t->n_lists++] = w->list;
+    t->known |= w->known;
+    if (!isnan(w->value)) t->is_number = true, t->value = (double)w->value;
 }
 
 bool lexicon_lookup(const triage_rules *r, token *t) {
-    t->n_syms = 0;
-    if (t->is_digits) {
-        add_sym(t, SYM_NUMBER);
-        return true;
-    }
-    const word_row *w = r->cap_words ? find_row(r, r->words, r->cap_words, hash_bytes(t->text, t->n), t->text, t->n) : NULL;
+    t->n_lists = 0;
+    t->known = 0;
+    const char *text = t->is_digits ? "@#" : t->text;
+    const size_t n = t->is_digits ? 2 : t->n;
+    const word_row *w = r->cap_words ? find_row(r, r->words, r->cap_words, hash_bytes(text, n), text, n) : NULL;
     const bool is_known = w && w->hash;
-    if (is_known) add_syms(r, t, w->syms);
-    if (t->n < STEM_BYTES || !r->cap_stems) return is_known;
+    if (is_known) add_row(t, w);
+    if (t->is_digits || t->n < STEM_BYTES || !r->cap_stems) return is_known;
     const word_row *stem = find_row(r, r->stems, r->cap_stems, hash_bytes(t->text, STEM_BYTES), t->text, STEM_BYTES);
     bool has_stem = false;
-    for (int32_t k = stem->hash ? stem->syms : -1; k >= 0;) {
-        const link *n = &r->links[k], *text = &r->links[n->next], *sym = &r->links[text->next];
-        if (n->value <= t->n && memcmp(r->chars + text->value, t->text, n->value) == 0) {
-            add_sym(t, sym->value);
-            has_stem = true;
-        }
-        k = sym->next;
+    for (int32_t k = stem->hash ? stem->syms : -1; k >= 0; k = r->links[k].next) {
+        const word_row *s = &r->words[r->links[k].value];
+        if (s->n - 1 > t->n || memcmp(r->chars + s->text, t->text, (size_t)s->n - 1) != 0) continue;
+        add_row(t, s);
+        has_stem = true;
     }
     return is_known || has_stem;
 }
@@ -289,7 +322,7 @@ static bool fuzzy_key(const triage_rules *r, token *t, const char *key, size_t n
     for (int32_t k = d->hash ? d->syms : -1; k >= 0; k = r->links[k].next) {
         const size_t text = r->links[k].value >> 6, m = r->links[k].value & 63;
         if (!is_one_edit(t->text, t->n, r->chars + text, m)) continue;
-        add_syms(r, t, find_row(r, r->words, r->cap_words, hash_bytes(r->chars + text, m), r->chars + text, m)->syms);
+        add_row(t, find_row(r, r->words, r->cap_words, hash_bytes(r->chars + text, m), r->chars + text, m));
         return true;
     }
     return false;
@@ -301,11 +334,5 @@ bool lexicon_lookup_fuzzy(const triage_rules *r, token *t) {
     if (fuzzy_key(r, t, t->text, t->n)) return true;
     for (size_t k = 1; k < t->n; k++)
         if (fuzzy_key(r, t, cut, without(t->text, t->n, k, cut))) return true;
-    return false;
-}
-
-bool token_has(const token *t, known_sym s) {
-    for (int i = 0; i < t->n_syms; i++)
-        if (t->syms[i] == (uint16_t)s) return true;
     return false;
 }

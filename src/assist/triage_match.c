@@ -45,7 +45,8 @@ static void match_word(scan *x, const places *now, places *next, int i) {
     const bool is_cut = t->before != BRK_NONE, is_breaker = token_has(t, SYM_BREAKS);
     next->n = 0;
     x->n_words++;
-    for (int j = 0; j < t->n_syms; j++) x->stamps[t->syms[j]] = x->n_words;
+    for (int j = 0; j < t->n_lists; j++)
+        for (uint32_t k = 0; k < t->lists[j].n; k++) x->stamps[r->word_syms[t->lists[j].first + k]] = x->n_words;
     for (int k = 0; k < now->n && !is_cut; k++) {
         const place p = now->at[k];
         const edge *e = &r->edges[r->nodes[p.node].edges], *const end = e + r->nodes[p.node].n_edges;
@@ -53,8 +54,12 @@ static void match_word(scan *x, const places *now, places *next, int i) {
             if (x->stamps[e->sym] == x->n_words) arrive(r, s, next, e->to, p.first, i);
         if (p.until > i && !is_breaker) wait_at(next, p.node, p.first, p.until);
     }
-    for (int j = 0; j < t->n_syms; j++)
-        if (r->roots[t->syms[j]]) arrive(r, s, next, r->roots[t->syms[j]], i, i);
+    for (int j = 0; j < t->n_lists; j++) {
+        for (uint32_t k = 0; k < t->lists[j].n; k++) {
+            const uint32_t root = r->roots[r->word_syms[t->lists[j].first + k]];
+            if (root) arrive(r, s, next, root, i, i);
+        }
+    }
 }
 
 /* The same concept within a longer hit of it, and cues within a longer cue ("no" in "not only", "pulse" in "pulse ox"), are

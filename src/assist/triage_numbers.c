@@ -51,7 +51,7 @@ static void add_vital(scan *x, galen_vital kind, double value, bool is_possible,
 }
 
 static const token *at(const sentence *s, int i) {
-    static const token none = {.n_syms = 0};
+    static const token none = {.known = 0};
     return i >= 0 && i < s->n_tokens ? &s->tokens[i] : &none;
 }
 
@@ -99,6 +99,7 @@ static double to_celsius(const sentence *s, int i, double v) {
         if (token_has(unit, SYM_CELSIUS) || is_text(unit, "c")) return v;
     }
     if (is_text(unit, "f")) return (v - 32) / 1.8;
+    if (is_text(unit, "c")) return v;
     return v >= 80 && v <= 120 ? (v - 32) / 1.8 : v;
 }
 

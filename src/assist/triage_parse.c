@@ -155,7 +155,8 @@ static uint32_t class_symbol(triage_rules *r, const char *name, size_t n, bool i
     t.n = (uint8_t)(n + 1);
     t.text[0] = '@';
     memcpy(t.text + 1, name, n);
-    if (lexicon_lookup(r, &t) && t.n_syms) return t.syms[0];
+    const uint32_t old = lexicon_first(r, t.text, t.n);
+    if (old != UINT32_MAX) return old;
     if (!is_made) return UINT32_MAX;
     const uint32_t sym = lexicon_symbol(r);
     return sym != UINT16_MAX && lexicon_word(r, t.text, t.n, sym) ? sym : UINT32_MAX;
@@ -172,7 +173,7 @@ static bool init_known(triage_rules *r) {
 }
 
 /* Words of a class; the writing folds as the user's does. */
-static galen_status add_words(triage_rules *r, const entry *e, uint32_t sym, galen_error *err) {
+static galen_status add_words(triage_rules *r, const entry *e, uint32_t sym, double value, galen_error *err) {
     entry lines = *e;
     const char *text, *word;
     size_t n, n_word;
@@ -185,7 +186,8 @@ static galen_status add_words(triage_rules *r, const entry *e, uint32_t sym, gal
                 return parse_fail(e, err, "a class holds single words", word, n_word);
             if (is_stem) t.text[t.n++] = '*';
             if (is_stem && t.n < 5) return parse_fail(e, err, "a stem has four letters at least", word, n_word);
-            if (!lexicon_word(r, t.text, t.n, sym)) return no_memory(err);
+            if (!(isnan(value) ? lexicon_word(r, t.text, t.n, sym) : lexicon_number(r, t.text, t.n, value)))
+                return no_memory(err);
         }
     }
     return GALEN_OK;
@@ -198,22 +200,19 @@ static galen_status add_class(triage_rules *r, const entry *e, galen_error *err)
     if (n_word == 0 || n_word + 2 >= WORD_BYTES) return parse_fail(e, err, "a class needs a name", word, n_word);
     const uint32_t sym = class_symbol(r, word, n_word, true);
     if (sym == UINT32_MAX) return no_memory(err);
-    return add_words(r, e, sym, err);
+    return add_words(r, e, sym, NAN, err);
 }
 
 static galen_status add_number(triage_rules *r, const entry *e, galen_error *err) {
     lexer x = {.s = e->head, .n = e->n_head};
     token t;
     if (!triage_lex(&x, &t) || !t.is_digits) return parse_fail(e, err, "number needs a value", e->head, e->n_head);
-    const uint32_t sym = lexicon_symbol(r);
-    if (sym == UINT16_MAX) return no_memory(err);
-    r->sym_values[sym] = t.value;
-    return add_words(r, e, sym, err);
+    return add_words(r, e, 0, t.value, err);
 }
 
 static galen_status add_ordinary(triage_rules *r, const entry *e, galen_error *err) {
     const uint32_t sym = class_symbol(r, "ordinary", 8, true);
-    return sym == UINT32_MAX ? no_memory(err) : add_words(r, e, sym, err);
+    return sym == UINT32_MAX ? no_memory(err) : add_words(r, e, sym, NAN, err);
 }
 
 /* ------------------------------------------------------------ concepts and cues */
@@ -452,11 +451,11 @@ void triage_rules_free(triage_rules *r) {
     free(r->words);
     free(r->stems);
     free(r->deletes);
+    free(r->word_syms);
     free(r->links);
     free(r->nodes);
     free(r->edges);
     free(r->roots);
-    free(r->sym_values);
     free(r->concepts);
     free(r->rules);
     free(r->ops);
