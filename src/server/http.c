@@ -216,6 +216,7 @@ static bool check_names(exchange *x, struct MHD_Connection *c, const char *url, 
     bool is_allowed = true;
     header_walk w = {0};
     (void)MHD_get_connection_values_n(c, MHD_HEADER_KIND, on_header, &w);
+    w.is_bad |= w.end && w.end[1] && w.end[1] != '\r' && w.end[1] != '\n'; /* behind the last value stands an empty line */
     if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0) {
         reply_error(x, HTTP_VERSION, NULL, NULL);
     } else if (w.n > N_HEADERS_MAX) {
