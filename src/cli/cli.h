@@ -44,6 +44,8 @@ typedef struct str_list {
 typedef struct cli_args {
     const char *model, *prompt, *file, *system, *tokens, *out, *shape, *type;
     const char *device, *isa, *kv_type, *chat_format;
+    const char *grammar, *json_schema; /* files */
+    bool json_object;
     const char *gpu_layers, *vram_limit, *as_card; /* words: engine_model_opts reads them */
     int64_t ubatch, main_gpu, parallel;
     bool no_kv_offload, require_gpu, strict;
@@ -53,9 +55,6 @@ typedef struct cli_args {
     str_list stop, bias;
     int64_t n_prompt, n_gen, depth, repeats;
     const char *svg;
-    const char *host, *api_keys, *tls_cert, *tls_key, *metrics_compat, *store, *log;
-    int64_t port, max_models, queue, keep_alive, drain, max_connections, max_body;
-    str_list allow_host, allow_origin, also;
     double interval;
     int64_t days, limit, before, turns;
     bool no_history, yes, verify, quick, compare, no_cpu, no_tune;
@@ -91,10 +90,8 @@ struct verb_row {
 
 /* ------------------------------------------------------------ verbs, one file each */
 cli_exit verb_diagnose(cli *c);
-cli_exit verb_triage(cli *c);
 cli_exit verb_complete(cli *c);
 cli_exit verb_chat(cli *c);
-cli_exit verb_serve(cli *c);
 cli_exit verb_show(cli *c);
 cli_exit verb_tokenize(cli *c);
 cli_exit verb_logits(cli *c);
@@ -179,6 +176,10 @@ cli_exit engine_sampling(cli *c, int32_t n_vocab, galen_sampling *out, galen_log
 /** The entry in `galen ps`: put up by engine_open; new figures (negative: as before); taken down when the program ends. */
 void engine_tick(cli *c, int64_t ctx_used, int64_t ctx_size, double tokens_per_s);
 void engine_done(cli *c);
+/** A usage error when more than one of --grammar, --json-schema and --json-object is given. */
+cli_exit grammar_check(cli *c);
+/** The one given, compiled for m; NULL when none is. Close it before m. */
+cli_exit grammar_open(cli *c, const galen_model *m, galen_grammar **out);
 /** "prefill 34 tokens in 0.21 s (160/s), decode ..." as a note. */
 void engine_note_speed(cli *c, const galen_result *r);
 

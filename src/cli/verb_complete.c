@@ -5,12 +5,14 @@
 #include "cli/stream.h"
 
 #define DEFAULT_N_PREDICT 128
+#define DEFAULT_N_GRAMMAR 512 /* a text that ends by itself */
 
 typedef struct completion {
     galen_model *m;
     galen_session *s;
     galen_tokens prompt;
     galen_logit_bias *bias;
+    galen_grammar *grammar;
     galen_generate_opts o;
     galen_result r;
     stream out;
@@ -21,8 +23,11 @@ static cli_exit prepare(cli *c, completion *k, const text_buf *text) {
     const cli_args *a = &c->args;
     k->o = galen_generate_default_opts();
     cli_exit st = engine_sampling(c, galen_model_get_info(k->m).n_vocab, &k->o.sampling, &k->bias);
+    if (!st) st = grammar_open(c, k->m, &k->grammar);
     if (st) return st;
-    k->o.max_tokens = option_given(a, "n-predict") ? (int32_t)a->n_predict : DEFAULT_N_PREDICT;
+    k->o.grammar = k->grammar;
+    k->o.max_tokens = k->grammar ? DEFAULT_N_GRAMMAR : DEFAULT_N_PREDICT;
+    if (option_given(a, "n-predict")) k->o.max_tokens = (int32_t)a->n_predict;
     k->o.stop = a->stop.items;
     k->o.n_stop = a->stop.n;
     if (option_given(a, "logprobs")) k->o.n_top_logprobs = (int32_t)a->logprobs;
@@ -76,6 +81,8 @@ static cli_exit generate(cli *c, completion *k) {
     }
     const bool is_cut = k->r.finish == GALEN_FINISH_LENGTH && k->r.n_generated != k->o.max_tokens;
     if (is_cut) term_error(c, "the context of %d tokens is full; --ctx sets a larger one", galen_session_n_ctx(k->s));
+    if (k->grammar && k->r.finish == GALEN_FINISH_LENGTH && !is_cut)
+        term_error(c, "cut after %d tokens, before the text was whole; --n-predict allows more", k->r.n_generated);
     engine_note_speed(c, &k->r);
     return signals_stop() ? signals_exit() : CLI_DONE;
 }
@@ -89,6 +96,7 @@ cli_exit verb_complete(cli *c) {
         term_error(c, "--logprobs needs --json: plain output has room for the text alone");
         st = CLI_USAGE;
     }
+    if (!st) st = grammar_check(c);
     if (!st) st = input_query(c, c->args.prompt, "prompt", &text);
     if (!st) st = engine_open(c, name, false, &k.m);
     if (!st) st = engine_session(c, k.m, 0, &k.s);
@@ -97,6 +105,7 @@ cli_exit verb_complete(cli *c) {
     stream_free(&k.out);
     galen_tokens_free(&k.prompt);
     free(k.bias);
+    galen_grammar_close(k.grammar);
     galen_session_close(k.s);
     galen_model_close(k.m);
     free(text.bytes);

@@ -24,6 +24,7 @@ galen_status grammar_open_gbnf(grammar **out, const grammar_vocab *v, const char
 galen_status grammar_open_schema(grammar **out, const grammar_vocab *v, const char *text, size_t len, galen_error *err);
 galen_status grammar_open_json_object(grammar **out, const grammar_vocab *v, galen_error *err); /* any JSON object */
 void grammar_close(grammar *g);                                                                 /* close its states first */
+const tokenizer *grammar_tokenizer(const grammar *g);                                           /* whose tokens it admits */
 
 /** At the grammar's beginning. Errors  NOMEM. g must outlive it. */
 galen_status grammar_state_open(grammar_state **out, const grammar *g, galen_error *err);

@@ -2,6 +2,7 @@
 #include "runtime/generation.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 galen_generate_opts galen_generate_default_opts(void) {
@@ -9,19 +10,28 @@ galen_generate_opts galen_generate_default_opts(void) {
         .size = sizeof(galen_generate_opts), .sampling = galen_sampling_default(), .max_tokens = -1, .n_top_logprobs = -1};
 }
 
+static galen_status open_grammar(generation *g, galen_error *err) {
+    if (grammar_tokenizer(g->o.grammar) != g->vocab)
+        return galen_fail(err, GALEN_E_ARG, 0, "the grammar was opened for another model");
+    g->mask = calloc(grammar_mask_words(g->n_vocab), sizeof *g->mask);
+    if (!g->mask) return galen_fail(err, GALEN_E_NOMEM, 0, "a mask of %d tokens", g->n_vocab);
+    return grammar_state_open(&g->state, g->o.grammar, err);
+}
+
 galen_status generation_open(generation *g, const tokenizer *vocab, const galen_generate_opts *o, galen_error *err) {
     *g = (generation){.vocab = vocab, .n_vocab = tokenizer_n_vocab(vocab), .o = *o};
     if (o->max_tokens < -1) return galen_fail(err, GALEN_E_ARG, 0, "max_tokens: %d, expected -1 or more", o->max_tokens);
     if (o->n_top_logprobs < -1 || o->n_top_logprobs > GENERATION_MAX_TOP)
         return galen_fail(err, GALEN_E_ARG, 0, "n_top_logprobs: %d, expected -1 to %d", o->n_top_logprobs, GENERATION_MAX_TOP);
-    if (o->grammar) return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "grammars are not built yet");
-    const galen_status st = sampling_check(&o->sampling, g->n_vocab, err);
-    if (st) return st;
-    return release_open(&g->release, o->stop, o->n_stop, err);
+    galen_status st = sampling_check(&o->sampling, g->n_vocab, err);
+    if (!st) st = release_open(&g->release, o->stop, o->n_stop, err);
+    return st || !o->grammar ? st : open_grammar(g, err);
 }
 
 void generation_close(generation *g) {
     release_close(&g->release);
+    grammar_state_close(g->state);
+    free(g->mask);
     *g = (generation){0};
 }
 
@@ -39,26 +49,48 @@ bool generation_is_full(generation *g) {
     return g->o.max_tokens >= 0 && g->n_generated >= g->o.max_tokens;
 }
 
-galen_status generation_step(generation *g, sampler *s, const float *logits, const int32_t *history, int32_t n_history,
-                             int32_t *id, bool *is_over, galen_error *err) {
-    galen_chunk c = {0};
+/* Release the text of a token and tell the caller. */
+static galen_status tell(generation *g, int32_t id, const float *logits, bool *is_over, galen_error *err) {
+    galen_chunk c = {.id = id, .logprob = NAN};
     bool is_stopped;
-    *is_over = true;
-    g->finish = GALEN_FINISH_STOP;
-    galen_status st = sampler_choose(s, &g->o.sampling, logits, history, n_history, NULL, id, err);
-    if (st || tokenizer_is_end(g->vocab, *id)) return st;
     g->n_generated++;
-    if ((st = release_push(&g->release, g->vocab, *id, &c.text, &c.text_len, &is_stopped, err))) return st;
-    c.id = *id;
+    const galen_status st = release_push(&g->release, g->vocab, id, &c.text, &c.text_len, &is_stopped, err);
+    if (st) return st;
     if (g->o.on_chunk) {
-        generation_logprobs(g, logits, &c);
+        if (logits) generation_logprobs(g, logits, &c);
         if (!g->o.on_chunk(g->o.user, &c)) {
             g->finish = GALEN_FINISH_CANCELLED;
             return GALEN_OK;
         }
     }
-    *is_over = is_stopped;
+    *is_over = is_stopped || (g->state && grammar_state_is_done(g->state));
     return GALEN_OK;
+}
+
+galen_status generation_step(generation *g, sampler *s, const float *logits, const int32_t *history, int32_t n_history,
+                             int32_t *id, bool *is_over, galen_error *err) {
+    galen_status st = GALEN_OK;
+    *is_over = true;
+    *id = -1;
+    g->finish = GALEN_FINISH_STOP;
+    if (g->state && grammar_state_is_done(g->state)) return GALEN_OK;
+    if (g->state) st = grammar_state_mask(g->state, g->mask, err);
+    if (!st) st = sampler_choose(s, &g->o.sampling, logits, history, n_history, g->mask, id, err);
+    if (!st && g->state) st = grammar_state_accept(g->state, *id, err);
+    if (st || tokenizer_is_end(g->vocab, *id)) return st;
+    return tell(g, *id, logits, is_over, err);
+}
+
+galen_status generation_forced(generation *g, int32_t *ids, int32_t cap, int32_t *n, galen_error *err) {
+    *n = 0;
+    return g->state ? grammar_state_forced(g->state, ids, cap, n, err) : GALEN_OK;
+}
+
+galen_status generation_take(generation *g, int32_t id, const float *logits, bool *is_over, galen_error *err) {
+    *is_over = true;
+    g->finish = GALEN_FINISH_STOP;
+    const galen_status st = grammar_state_accept(g->state, id, err);
+    return st ? st : tell(g, id, logits, is_over, err);
 }
 
 void generation_end(generation *g) {

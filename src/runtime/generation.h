@@ -2,6 +2,7 @@
 #ifndef GALEN_RUNTIME_GENERATION_H
 #define GALEN_RUNTIME_GENERATION_H
 
+#include "grammar/grammar.h"
 #include "runtime/release.h"
 #include "runtime/sampler.h"
 
@@ -12,6 +13,8 @@ typedef struct generation {
     int32_t n_vocab;
     galen_generate_opts o;
     release release;
+    grammar_state *state; /* of o.grammar, or NULL                              */
+    uint32_t *mask;       /* [grammar_mask_words] what it admits, with a grammar */
     int32_t n_generated;
     galen_finish finish; /* why it is over */
     int32_t top_ids[GENERATION_MAX_TOP];
@@ -26,9 +29,18 @@ void generation_close(generation *g); /* an all-zero one too */
 bool generation_is_full(generation *g);
 
 /** Choose the token that follows history, release its text, tell the caller of both. *is_over: it was the last one (g->finish),
- * or the end itself, which is never told (*id says which). logits  f32 [n_vocab], finite.   Errors  NUMERIC, NOMEM. */
+ * or the end itself, which is never told (*id says which). logits  f32 [n_vocab], finite.   Errors  NUMERIC, NOMEM; with
+ * a grammar REFUSED no token fits, RANGE. */
 galen_status generation_step(generation *g, sampler *s, const float *logits, const int32_t *history, int32_t n_history,
                              int32_t *id, bool *is_over, galen_error *err);
+
+/** With a grammar: up to cap tokens that are bound to come now (*n; 0 without a grammar), to be taken one by one. They cost no
+ *  choice, and their evaluation can share one batch with the token before them.   Errors  NOMEM, RANGE. */
+galen_status generation_forced(generation *g, int32_t *ids, int32_t cap, int32_t *n, galen_error *err);
+
+/** Take a forced token: its text released, the caller told. logits as for generation_step, or NULL when no log-probabilities are
+ *  wanted. *is_over: it was the last one. Errors  NOMEM, RANGE. */
+galen_status generation_take(generation *g, int32_t id, const float *logits, bool *is_over, galen_error *err);
 
 /** The last call: text that was held. */
 void generation_end(generation *g);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/grammars.h"
 #include "runtime/runtime.h"
 
 galen_model_opts galen_model_default_opts(void) {
@@ -95,6 +96,7 @@ galen_status galen_model_open(galen_model **out, const char *path, const galen_m
     if (!m) return galen_fail(err, GALEN_E_NOMEM, 0, "%s", path);
     if ((st = gguf_open(&m->file, path, err))) goto fail;
     if ((st = tokenizer_open(&m->vocab, m->file, err))) goto fail;
+    if ((st = lazy_vocab_open(&m->lazy, err))) goto fail;
     if ((st = choose_chat(m, o.chat_format, err))) goto fail;
     st = model_open(&m->net, m->file, tokenizer_n_vocab(m->vocab), o.is_vocab_only ? NULL : err);
     if (st && !(o.is_vocab_only && st != GALEN_E_NOMEM)) goto fail;
@@ -117,6 +119,7 @@ void galen_model_close(galen_model *m) {
     if (!m) return;
     placer_close(m->placer);
     model_close(m->net);
+    lazy_vocab_close(m->lazy);
     tokenizer_close(m->vocab);
     gguf_close(m->file);
     arena_free(&m->mem);

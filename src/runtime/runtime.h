@@ -15,6 +15,7 @@ struct galen_model {
     model *net;              /* NULL when vocab-only and the file holds no network we know */
     placer *placer;          /* where the model lives; NULL when vocab-only */
     const chat_format *chat; /* NULL when none is known */
+    struct lazy_vocab *lazy; /* for grammars */
     galen_model_info info;
     const char **keys, **names; /* of metadata and tensors, in file order */
     int32_t n_threads;
