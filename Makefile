@@ -30,10 +30,12 @@ LDLIBS += -lpcre2-8 -ljansson -lnettle -lm -pthread
 HAVE_LIBEDIT := $(shell printf '\043include <histedit.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
 # A live view in monitor where ncurses is there; looks printed one after the other without it.
 HAVE_NCURSES := $(shell printf '\043include <ncurses.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
+# The server where libmicrohttpd is there; without it the build says so and the program has no verb serve.
+HAVE_MHD := $(and $(wildcard src/grammar/*.c),$(shell printf '\043include <microhttpd.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes))
 # What the program links beyond the library: the store, the server, the terminal.
-APP_LDLIBS ?= -lsqlite3
+APP_LDLIBS ?= -lsqlite3 $(if $(HAVE_MHD),-lmicrohttpd)
 CLI_LDLIBS := $(APP_LDLIBS) $(if $(HAVE_LIBEDIT),-ledit) $(if $(HAVE_NCURSES),-lncursesw)
-$(B)/src/cli/%.o: CPPFLAGS += $(if $(HAVE_LIBEDIT),-DGALEN_HAVE_LIBEDIT) $(if $(HAVE_NCURSES),-DGALEN_HAVE_NCURSES)
+$(B)/src/cli/%.o: CPPFLAGS += $(if $(HAVE_LIBEDIT),-DGALEN_HAVE_LIBEDIT) $(if $(HAVE_NCURSES),-DGALEN_HAVE_NCURSES) $(if $(HAVE_MHD),-DGALEN_HAVE_SERVER)
 
 # ---------------------------------------------------------------- sources: every .c of a module's folder
 ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
@@ -42,9 +44,9 @@ SKIP_x86_64 := %_neon.c
 SKIP_aarch64 := %_avx2.c %_avx512.c
 MODULES ?= base tensor gguf tokenizer grammar backend backend/cpu backend/cpu/ref model plan runtime assist
 # The program alone: not in libgalen.
-APP_MODULES ?= system store server
+APP_MODULES ?= system store $(if $(HAVE_MHD),server)
 LIB_SRC := $(filter-out $(SKIP_$(ARCH)),$(wildcard $(addprefix src/,$(addsuffix /*.c,$(MODULES)))))
-CLI_SRC := $(wildcard src/cli/*.c)
+CLI_SRC := $(filter-out $(if $(HAVE_MHD),,src/cli/verb_serve.c),$(wildcard src/cli/*.c))
 APP_SRC := $(wildcard $(addprefix src/,$(addsuffix /*.c,$(APP_MODULES))))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(B)/gen/embed_data.o
 APP_OBJ := $(APP_SRC:%.c=$(B)/%.o) $(B)/gen/embed_web.o
@@ -82,9 +84,9 @@ $(B)/gen/galen_build.h: FORCE | preflight
 	@mkdir -p $(@D)
 	@VERSION='$(VERSION)' tools/build-info | cmp -s - $@ || VERSION='$(VERSION)' tools/build-info > $@
 
-# Files inside the program (src/base/embed.h): one table for data/, one for web/.
+# Files inside the program (src/base/embed.h): one table for data/, one for web/ and the API's document.
 EMBED_data := $(sort $(shell find data -type f 2>/dev/null))
-EMBED_web := $(sort $(shell find web -type f 2>/dev/null))
+EMBED_web := $(sort $(shell find web -type f 2>/dev/null) $(wildcard docs/openapi.json))
 .SECONDEXPANSION:
 $(B)/gen/embed_%.c: tools/embed $$(EMBED_$$*) FORCE | preflight
 	@mkdir -p $(@D)
@@ -148,6 +150,16 @@ $(B)/tests/%: $(B)/tests/%.o $(if $(APP_SRC),$(B)/libgalen-app.a) $(B)/libgalen.
 
 # ---------------------------------------------------------------- the GPU plugin: make cuda
 include src/backend/cuda/cuda.mk
+
+# A GPU that is none, behind the real plugin's entry point: tests/fake/fake.h.
+FAKE_GPU := $(B)/tests/fake/libgalen-cuda.so
+FAKE_GPU_OBJ := $(patsubst %.c,$(B)/%.o,$(PLUGIN_CORE_SRC) $(filter-out $(SKIP_$(ARCH)),$(wildcard src/backend/cpu/*.c tests/fake/*.c)))
+tests: $(FAKE_GPU)
+$(FAKE_GPU): $(FAKE_GPU_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared -Wl,-Bsymbolic $(LDFLAGS) -o $@ $^ -lm -pthread
+$(B)/tests/runtime/% $(B)/tests/fake/%: CPPFLAGS += -Itests/fake -Itests/kernels
+$(B)/tests/runtime/test_place $(B)/tests/runtime/test_splits: $(FAKE_GPU)
 
 test:
 	@tools/need test && exec tests/run $(STEPS)

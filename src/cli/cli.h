@@ -55,6 +55,9 @@ typedef struct cli_args {
     str_list stop, bias;
     int64_t n_prompt, n_gen, depth, repeats;
     const char *svg;
+    const char *host, *api_keys, *tls_cert, *tls_key, *metrics_compat, *store, *log;
+    int64_t port, max_models, queue, keep_alive, drain, max_connections, max_body;
+    str_list allow_host, allow_origin, also;
     double interval;
     int64_t days, limit, before, turns;
     bool no_history, yes, verify, quick, compare, no_cpu, no_tune;
@@ -90,8 +93,10 @@ struct verb_row {
 
 /* ------------------------------------------------------------ verbs, one file each */
 cli_exit verb_diagnose(cli *c);
+cli_exit verb_triage(cli *c);
 cli_exit verb_complete(cli *c);
 cli_exit verb_chat(cli *c);
+cli_exit verb_serve(cli *c);
 cli_exit verb_show(cli *c);
 cli_exit verb_tokenize(cli *c);
 cli_exit verb_logits(cli *c);

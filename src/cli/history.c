@@ -17,10 +17,16 @@ cli_exit hist_fail(cli *c, const galen_error *err) {
                                                                         : CLI_FAILED;
 }
 
-cli_exit hist_open(cli *c, store **out) {
-    galen_error err = {0};
-    const store_opts o = opts_of(c);
+cli_exit hist_open(cli *c, bool may_write, store **out) {
+    galen_error err = {0}, second = {0};
+    store_opts o = opts_of(c);
     if (!store_open(out, &o, &err)) return CLI_DONE;
+    o.is_read_only = true;
+    if (!may_write && err.code == GALEN_E_IO && !store_open(out, &o, &second)) {
+        char safe[GALEN_ERROR_MSG_BYTES];
+        term_note(c, "opened read-only: %s", term_safe(err.msg, safe, sizeof safe));
+        return CLI_DONE;
+    }
     const cli_exit st = hist_fail(c, &err);
     return st == CLI_MEMORY ? st : CLI_FAILED;
 }

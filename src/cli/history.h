@@ -35,8 +35,9 @@ void hist_perf(hist *h, const store_perf *p);
 /** "case 12 saved" and the end; also of a hist that was never started (all zero). */
 void hist_end(hist *h);
 
-/** Open the database for a verb that is about it (--db, GALEN_DB): FAILED with a message. */
-cli_exit hist_open(cli *c, store **out);
+/** Open the database for a verb that is about it (--db, GALEN_DB): FAILED with a message. may_write: what the verb is about to do
+ *  needs it; else a database that cannot be written is opened read-only, with a note. */
+cli_exit hist_open(cli *c, bool may_write, store **out);
 /** Print what a call of the store said; its exit code. */
 cli_exit hist_fail(cli *c, const galen_error *err);
 

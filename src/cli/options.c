@@ -40,8 +40,8 @@ enum {
     V_STORE = V_HISTORY | V_AUDIT | V_STATS,                                /* about the database     */
     V_KEEPS = V_DIAGNOSE | V_BENCH | V_TUNE,                                /* writes to the database */
     V_JSON = V_STORE | V_PLAN | V_BENCH | V_TUNE | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW |
-             V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT,
-    V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE,
+             V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT | V_TRIAGE | V_CODES,
+    V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE | V_TRIAGE,
 };
 
 #define MODEL_HELP                                                                                                               \
@@ -54,6 +54,11 @@ const verb_row cli_verbs[] = {
      "own probability for each, and five follow-up questions. For licensed professionals, education and research; it does not "
      "diagnose, and it is not for emergencies. " MODEL_HELP,
      V_DIAGNOSE, 2, verb_diagnose},
+    {"triage", "[SYMPTOMS]", "red flags in a description of symptoms, and how soon to act; no model is needed",
+     "Reads the symptoms from the argument, from --file or from standard input. Lists the red flags that rules recognise, each with "
+     "the words it rests on and the guideline behind it, the level (self_care, consultation, consultation_24, emergency, "
+     "emergency_ambulance) and questions that would rule a red flag out. No flag does not mean no danger.",
+     V_TRIAGE, 1, verb_triage},
     {"complete", "[MODEL]", "continue a text",
      "Continues the prompt given by --prompt, --file or standard input, and writes the new text as it comes. " MODEL_HELP,
      V_COMPLETE, 1, verb_complete},
@@ -61,6 +66,13 @@ const verb_row cli_verbs[] = {
      "Each line is one message. /clear starts anew, /quit or Ctrl-D ends, Ctrl-C stops an answer. "
      "Lines may come from a pipe; then only the answers are written. " MODEL_HELP,
      V_CHAT, 1, verb_chat},
+#ifdef GALEN_HAVE_SERVER
+    {"serve", "[MODEL]", "a page, the assistant and OpenAI's API over HTTP",
+     "Keeps a model loaded and serves many users: the page at /, the assistant under /v1/cases, OpenAI's API under /v1, figures "
+     "at /metrics. Only this machine can reach it unless --host says otherwise, and then --api-keys is needed. Ctrl-C or SIGTERM "
+     "lets answers under way end; SIGHUP reads the keys again. docs/server.md says more. " MODEL_HELP,
+     V_SERVE, 1, verb_serve},
+#endif
     {"show", "[MODEL]", "a model's metadata, tensors, size and memory need", "Prints what a GGUF file holds. " MODEL_HELP, V_SHOW,
      1, verb_show},
     {"tokenize", "[MODEL]", "text to token ids",
@@ -179,8 +191,8 @@ const option_row cli_options[] = {
     {"vram-limit", 0, OPT_STR, "SIZE", "act as a card of that size: 4GiB, 3.5g, 800M", NULL, 0, 0, AT(vram_limit), V_PLACES},
     {"main-gpu", 0, OPT_INT, "I", "which GPU, numbered from 0", NULL, 0, 1023, AT(main_gpu), V_PLACES},
     {"no-kv-offload", 0, OPT_FLAG, NULL, "attention and its KV stay on the host", NULL, 0, 0, AT(no_kv_offload), V_PLACES},
-    {"parallel", 0, OPT_INT, "N", "sequences at once (default: 1 in a plan, 4 in bench; 0: none there)", NULL, 0, 4096,
-     AT(parallel), V_PLAN | V_BENCH},
+    {"parallel", 0, OPT_INT, "N", "sequences at once (default: 1 in a plan, 4 in bench, where 0 is none, 32 in serve)", NULL, 0,
+     4096, AT(parallel), V_PLAN | V_BENCH | V_SERVE},
     {"require-gpu", 0, OPT_FLAG, NULL, "a GPU that cannot be used as asked is an error (exit 4, memory 5), never a fall-back",
      NULL, 0, 0, AT(require_gpu), V_PLACES},
     {"strict", 0, OPT_FLAG, NULL, "whatever would be a warning about the GPU is an error", NULL, 0, 0, AT(strict), V_PLACES},
@@ -189,13 +201,44 @@ const option_row cli_options[] = {
     {"isa", 0, OPT_STR, "ISA", "force an instruction set (default auto)", "auto|generic|avx2|avx512|neon", 0, 0, AT(isa),
      V_PLACES},
     {"chat-format", 0, OPT_STR, "NAME", "how messages are written, instead of the file's template", NULL, 0, 0, AT(chat_format),
-     V_DIAGNOSE | V_CHAT | V_SHOW},
+     V_DIAGNOSE | V_CHAT | V_SHOW | V_SERVE},
     {"no-bos", 0, OPT_FLAG, NULL, "put no token before or behind the text", NULL, 0, 0, AT(no_bos), V_TOKENIZE | V_COMPLETE},
     {"parse-special", 0, OPT_FLAG, NULL, "text such as <|eot_id|> becomes that token", NULL, 0, 0, AT(parse_special),
      V_TOKENIZE | V_COMPLETE},
     {"ids", 0, OPT_FLAG, NULL, "print a JSON array of ids", NULL, 0, 0, AT(ids), V_TOKENIZE},
     {"tokens", 0, OPT_STR, "IDS", "token ids, 1,5,7; - reads them from standard input", NULL, 0, 0, AT(tokens), V_LOGITS},
     {"out", 'o', OPT_STR, "PATH", "file to write", NULL, 0, 0, AT(out), V_LOGITS | V_HISTORY},
+    {"host", 0, OPT_STR, "ADDRESS", "IP address to serve at (default 127.0.0.1: this machine alone)", NULL, 0, 0, AT(host),
+     V_SERVE},
+    {"port", 0, OPT_INT, "N", "port; 0: any free one (default 8737)", NULL, 0, 65535, AT(port), V_SERVE},
+    {"api-keys", 0, OPT_STR, "FILE", "one key a line: NAME ROLE KEY; roles: clinician, auditor, admin", NULL, 0, 0, AT(api_keys),
+     V_SERVE},
+    {"tls-cert", 0, OPT_STR, "FILE", "PEM certificate: serve HTTPS", NULL, 0, 0, AT(tls_cert), V_SERVE},
+    {"tls-key", 0, OPT_STR, "FILE", "PEM key of --tls-cert", NULL, 0, 0, AT(tls_key), V_SERVE},
+    {"allow-host", 0, OPT_LIST, "NAME", "a name clients may use for this server, beside addresses and localhost; may be repeated",
+     NULL, 0, 0, AT(allow_host), V_SERVE},
+    {"allow-origin", 0, OPT_LIST, "ORIGIN", "another page that may call, https://clinic.example; may be repeated", NULL, 0, 0,
+     AT(allow_origin), V_SERVE},
+    {"also", 0, OPT_LIST, "MODEL", "a further model that requests may name; may be repeated", NULL, 0, 0, AT(also), V_SERVE},
+    {"max-models", 0, OPT_INT, "N", "models in memory at once; the longest unused makes room (default 1)", NULL, 1, 64,
+     AT(max_models), V_SERVE},
+    {"queue", 0, OPT_INT, "N", "requests that may wait; one more gets 429 (default 256)", NULL, 1, 65536, AT(queue), V_SERVE},
+    {"keep-alive", 0, OPT_INT, "S", "unload a model unused for S seconds; 0: never (default 0)", NULL, 0, INT_MAX_,
+     AT(keep_alive), V_SERVE},
+    {"drain", 0, OPT_INT, "S", "on SIGTERM wait at most S seconds for answers under way (default 30)", NULL, 0, 86400, AT(drain),
+     V_SERVE},
+    {"max-connections", 0, OPT_INT, "N", "open connections (default 16000, or what the system allows)", NULL, 8, 1000000,
+     AT(max_connections), V_SERVE},
+    {"max-body", 0, OPT_INT, "BYTES", "largest body of a request; 4m is 4194304 (default 4m)", NULL, 1024, 268435456,
+     AT(max_body), V_SERVE},
+    {"metrics-compat", 0, OPT_STR, "NAMES", "figures also under vLLM's names, for routers that read those", "vllm", 0, 0,
+     AT(metrics_compat), V_SERVE},
+    {"store", 0, OPT_STR, "FILE", "database of the cases (default: $GALEN_DB, or galen/galen.db in the data folder)", NULL, 0, 0,
+     AT(store), V_SERVE},
+    {"log", 0, OPT_STR, "FORM",
+     "json: a line for each answer on standard error, without any text of it; none (default: json unless "
+     "it is a terminal)",
+     "json|none", 0, 0, AT(log), V_SERVE},
     {"shape", 0, OPT_STR, "SHAPE", "the model's shape", "tiny|llama-1b|llama-8b", 0, 0, AT(shape), V_SYNTH},
     {"type", 0, OPT_STR, "TYPE", "the weights' type: f32, f16, q8_0, q4_k_m ... (default q8_0)", NULL, 0, 0, AT(type), V_SYNTH},
     {"tensors", 0, OPT_FLAG, NULL, "list every tensor", NULL, 0, 0, AT(tensors), V_SHOW | V_PLAN},
@@ -255,7 +298,10 @@ bool option_given(const cli_args *a, const char *name) {
 void options_free(cli_args *a) {
     free(a->stop.items);
     free(a->bias.items);
-    a->stop = a->bias = (str_list){0};
+    free(a->allow_host.items);
+    free(a->allow_origin.items);
+    free(a->also.items);
+    a->stop = a->bias = a->allow_host = a->allow_origin = a->also = (str_list){0};
 }
 
 /* ------------------------------------------------------------ what goes wrong */

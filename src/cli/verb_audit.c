@@ -80,7 +80,7 @@ static cli_exit verify(cli *c, store *s) {
 
 cli_exit verb_audit(cli *c) {
     store *s;
-    cli_exit st = hist_open(c, &s);
+    cli_exit st = hist_open(c, false, &s);
     if (st) return st;
     st = c->args.verify ? verify(c, s) : list(c, s);
     store_close(s);

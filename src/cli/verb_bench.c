@@ -111,19 +111,21 @@ static void use_history(bench *b) {
     store *s = NULL;
     galen_error err = {0};
     char build[256];
-    if (b->c->args.no_history) return;
-    galen_status st = store_open(&s, NULL, &err);
+    const bool is_kept = !b->c->args.no_history;
+    const store_opts so = {.is_read_only = !is_kept};
+    if (!is_kept && !b->c->args.compare) return;
+    galen_status st = store_open(&s, &so, &err);
     if (!st) st = store_model_hash(s, b->path, NULL, NULL, b->sha256, &err);
     if (!st && b->c->args.compare) st = store_bench_list(s, b->sha256, b->runs[0].device, NULL, 1, on_before, b, &err);
     json_t *root = bench_json(&b->runs[0]);
     char *text = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     (void)snprintf(build, sizeof build, "%s", galen_version());
-    if (!st && text) {
+    if (!st && text && is_kept) {
         const store_bench row = {
             .model_sha256 = b->sha256, .device = b->runs[0].device, .build = build, .json = text, .n = strlen(text)};
         st = store_bench_put(s, &row, NULL, &err);
     }
-    if (st) term_error(b->c, "the result is not kept: %s", err.msg);
+    if (st) term_error(b->c, "%s: %s", is_kept ? "the result is not kept" : "no earlier run can be read", err.msg);
     free(text);
     json_decref(root);
     store_close(s);

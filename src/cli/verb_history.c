@@ -124,7 +124,8 @@ static void audit(cli *c, store *s, const char *action, int64_t id) {
     galen_error err = {0};
     char safe[GALEN_ERROR_MSG_BYTES];
     const store_audit a = {.action = action, .case_id = id};
-    if (store_audit_append(s, &a, &err)) term_error(c, "not in the audit trail: %s", term_safe(err.msg, safe, sizeof safe));
+    if (store_audit_append(s, &a, &err) && !store_is_read_only(s))
+        term_error(c, "not in the audit trail: %s", term_safe(err.msg, safe, sizeof safe));
 }
 
 static cli_exit make_document(cli *c, const store_show *k, export_format format, export_text *out) {
@@ -354,17 +355,18 @@ static cli_exit run_settings(cli *c, store *s) {
 static const struct {
     const char *name, *arguments;
     int least, most; /* arguments */
+    bool writes;
     cli_exit (*run)(cli *c, store *s);
 } parts[] = {
-    {"list", "", 0, 0, run_list},
-    {"search", "WORD ...", 1, CLI_MAX_POSITIONALS - 1, run_search},
-    {"show", "ID", 1, 1, run_show},
-    {"export", "ID", 1, 1, run_export},
-    {"branch", "ID", 1, 1, run_branch},
-    {"erase", "ID|all", 1, 1, run_erase},
-    {"expire", "--days N", 0, 0, run_expire},
-    {"replay", "ID", 1, 1, run_replay},
-    {"settings", "[NAME VALUE]", 0, 2, run_settings},
+    {"list", "", 0, 0, false, run_list},
+    {"search", "WORD ...", 1, CLI_MAX_POSITIONALS - 1, false, run_search},
+    {"show", "ID", 1, 1, false, run_show},
+    {"export", "ID", 1, 1, false, run_export},
+    {"branch", "ID", 1, 1, true, run_branch},
+    {"erase", "ID|all", 1, 1, true, run_erase},
+    {"expire", "--days N", 0, 0, true, run_expire},
+    {"replay", "ID", 1, 1, false, run_replay},
+    {"settings", "[NAME VALUE]", 0, 2, true, run_settings},
 };
 #define N_PARTS (sizeof parts / sizeof parts[0])
 
@@ -398,7 +400,7 @@ cli_exit verb_history(cli *c) {
         term_error(c, "usage: galen history %s %s", parts[part].name, parts[part].arguments);
         return CLI_USAGE;
     }
-    st = hist_open(c, &s);
+    st = hist_open(c, parts[part].writes, &s);
     if (!st) st = parts[part].run(c, s);
     store_close(s);
     return st;

@@ -223,7 +223,7 @@ cli_exit verb_stats(cli *c) {
     galen_error err = {0};
     groups g = {0};
     const int64_t days = option_given(&c->args, "days") ? c->args.days : DEFAULT_DAYS;
-    cli_exit st = hist_open(c, &s);
+    cli_exit st = hist_open(c, false, &s);
     if (st) return st;
     if (store_perf_list(s, days, on_row, &g, &err)) st = hist_fail(c, &err);
     store_close(s);

@@ -17,7 +17,8 @@ enum { MAX_TRIES = 96 };
 
 typedef struct try_row {
     tune_choice choice;
-    double prefill, decode; /* tokens/s, medians */
+    double prefill, decode;  /* tokens/s, medians */
+    double fastest, slowest; /* seconds, of the best and the worst runs put together */
     char placement[256];
 } try_row;
 
@@ -55,9 +56,12 @@ static galen_status measure(tuner *t, try_row *row) {
     if (!st) st = bench_prefill(s, m, TUNE_PROMPT, 1, t->repeats, prefill, &err);
     if (!st) st = bench_decode(s, m, TUNE_PROMPT, t->n_answer, 1, t->repeats, decode, &err);
     if (!st) {
-        row->prefill = bench_stat_of(prefill, t->repeats).median;
-        row->decode = bench_stat_of(decode, t->repeats).median;
-        row->choice.seconds = TUNE_PROMPT / row->prefill + TUNE_ANSWER / row->decode;
+        const bench_stat in = bench_stat_of(prefill, t->repeats), out = bench_stat_of(decode, t->repeats);
+        row->prefill = in.median;
+        row->decode = out.median;
+        row->choice.seconds = TUNE_PROMPT / in.median + TUNE_ANSWER / out.median;
+        row->fastest = TUNE_PROMPT / in.high + TUNE_ANSWER / out.high;
+        row->slowest = TUNE_PROMPT / in.low + TUNE_ANSWER / out.low;
         (void)snprintf(row->placement, sizeof row->placement, "%s", galen_model_get_info(m).placement);
     }
     galen_session_close(s);
@@ -84,6 +88,11 @@ static galen_status consider(tuner *t, tune_choice choice) {
     if (!st && (t->best < 0 || row->choice.seconds < t->tries[t->best].choice.seconds)) t->best = t->n_tries;
     t->n_tries++;
     return GALEN_OK;
+}
+
+/* A best that the untuned runs reach too is chance: then nothing is changed. */
+static void distrust_noise(tuner *t) {
+    if (t->best > 0 && !isnan(t->tries[0].choice.seconds) && t->tries[t->best].slowest >= t->tries[0].fastest) t->best = 0;
 }
 
 static tune_choice best_of(const tuner *t) {
@@ -195,6 +204,7 @@ static galen_status search(tuner *t) {
     if (!st && !t->c->args.gpu_layers) st = search_layers(t);
     if (!st && !option_given(&t->c->args, "threads")) st = search_threads(t);
     if (!st && !t->c->args.quick) st = search_rest(t);
+    if (!st) distrust_noise(t);
     return st;
 }
 

@@ -278,8 +278,8 @@ const char *plan_line(const plan *p, uint64_t all, char *buf, size_t cap) {
     else
         (void)snprintf(layers, sizeof layers, "attention of %d and feed-forward of %d of %d layers", p->n_attn, p->n_ffn,
                        p->n_layer);
-    const double unit = all >= (uint64_t)1 << 27 ? 1 << 30 : 1 << 20;
-    (void)snprintf(b, sizeof b, all >= (uint64_t)1 << 27 ? "%.1f GiB" : "%.1f MiB", (double)all / unit);
+    const double unit = all >= (uint64_t)1 << 30 ? 1 << 30 : 1 << 20;
+    (void)snprintf(b, sizeof b, all >= (uint64_t)1 << 30 ? "%.1f GiB" : "%.1f MiB", (double)all / unit);
     const int n = snprintf(buf, cap, "GPU %s%s, %.1f of %s", layers, p->has_head && !is_whole(p) ? " and the head" : "",
                            (double)plan_total(&p->device) / unit, b);
     if (n < 0 || (size_t)n >= cap || is_whole(p)) {

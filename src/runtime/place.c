@@ -124,12 +124,13 @@ static galen_status open_plan(placer *p, const backend_api *host, plan *pl, plac
 typedef struct want {
     work_limits limits;
     bool has_device;
-    uint64_t most; /* device bytes at most; 0 = what is free */
+    uint64_t most;   /* device bytes at most; 0 = what is free */
+    bool has_fallen; /* it was said already why less is on the device */
 } want;
 
 static galen_status make_plan(placer *p, const backend_api *host, const want *w, plan **out, galen_error *err) {
     plan_request r = place_request(p->net, &p->opts, p->n_threads, &w->limits, &p->gpu);
-    bool is_measured;
+    bool is_measured, has_fallen = w->has_fallen;
     fall_action action;
     galen_error why;
     r.host = host;
@@ -146,13 +147,15 @@ static galen_status make_plan(placer *p, const backend_api *host, const want *w,
     }
     if (st == GALEN_E_NOMEM && r.device && r.gpu_layers != PLAN_AUTO && why.offset) {
         if ((st = fall(p, FALL_NO_FIT, why.msg, &action, err))) return st;
+        has_fallen = true;
         r.gpu_layers = PLAN_AUTO;
         r.speeds = speeds_find(p->n_threads, p->gpu.table, p->gpu.index, p->opts.cache_dir, &is_measured);
         st = plan_make(out, &r, &why);
     }
     if (st) return galen_fail(err, why.code, 0, "%s", why.msg);
     const bool is_idle = r.device && r.gpu_layers != 0 && !plan_uses_device(*out);
-    if (is_idle && (st = fall(p, FALL_UNUSED, (*out)->why, &action, err))) {
+    const bool is_said = has_fallen && fallback_decide(FALL_UNUSED, &p->policy).action != FALL_ERROR;
+    if (is_idle && !is_said && (st = fall(p, FALL_UNUSED, (*out)->why, &action, err))) {
         plan_free(*out);
         *out = NULL;
     }
@@ -181,8 +184,7 @@ static galen_status place(placer *p, const backend_api *host, want w, placement 
         const fall_event e = st == GALEN_E_NOMEM ? FALL_LOAD_MEMORY : FALL_LOAD_DEVICE;
         if ((st = fall(p, e, why.msg, &action, err))) return st;
         p->policy.n_fallen++;
-        w.has_device = action == FALL_FEWER;
-        w.most = peak - peak / 8;
+        w = (want){.limits = w.limits, .has_device = action == FALL_FEWER, .most = peak - peak / 8, .has_fallen = true};
         refresh(p);
     }
 }
@@ -286,7 +288,7 @@ static galen_status replace(placer *p, placement *failed, fall_event e, const ga
                                                            : galen_fail(err, cause->code, cause->offset, "%s", cause->msg);
     if (st) return st;
     const uint64_t peak = plan_peak(&failed->plan->device);
-    const want w = {.limits = *limits, .has_device = action == FALL_FEWER, .most = peak - peak / 8};
+    const want w = {.limits = *limits, .has_device = action == FALL_FEWER, .most = peak - peak / 8, .has_fallen = true};
     p->policy.n_fallen++;
     p->now = NULL;
     drop(failed); /* the placer's hold: the memory goes with the last */

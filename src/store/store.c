@@ -10,7 +10,7 @@
 
 #include "store/store_impl.h"
 
-enum { DEFAULT_BUSY_MS = 5000, PATH_BYTES = 4096, RETRY_MS = 10 };
+enum { DEFAULT_BUSY_MS = 5000, PATH_BYTES = 4096, RETRY_MS = 10, HEADER_BYTES = 512 };
 
 static int64_t system_now_ms(void *user) {
     struct timespec t;
@@ -43,6 +43,10 @@ galen_status store_default_path(char *out, size_t cap, galen_error *err) {
     return GALEN_OK;
 }
 
+bool store_is_read_only(const store *s) {
+    return s->is_read_only;
+}
+
 /* Folders on the way that are missing, for this user alone. Those that are there are left as they are. path is as before in the
  * end. */
 static galen_status make_folders(char *path, galen_error *err) {
@@ -70,6 +74,10 @@ static galen_status make_file(char *path, bool is_read_only, galen_error *err) {
     }
     if (stat(path, &f) != 0) return galen_fail(err, GALEN_E_IO, 0, "%s: %s", path, strerror(errno));
     if (!S_ISREG(f.st_mode)) return galen_fail(err, GALEN_E_IO, 0, "%s: not a regular file", path);
+    /* SQLite takes a few bytes for an empty database, and would write a new one over what may have been a whole one. */
+    if (f.st_size > 0 && f.st_size < HEADER_BYTES)
+        return galen_fail(err, GALEN_E_FORMAT, 0, "%s: not a database: %lld bytes, expected at least %d", path,
+                          (long long)f.st_size, HEADER_BYTES);
     /* A copy or an older umask may have opened it to others; the files SQLite puts beside it take its permissions. */
     if (!is_read_only && (f.st_mode & 077) && f.st_uid == geteuid() && chmod(path, 0600) != 0)
         return galen_fail(err, GALEN_E_IO, 0, "%s: others may read it, and that cannot be changed: %s", path, strerror(errno));
@@ -114,6 +122,8 @@ static galen_status connect_db(store *s, galen_error *err) {
     const int rc = sqlite3_open_v2(name, &s->db, flags, NULL);
     if (!s->db) return galen_fail(err, GALEN_E_NOMEM, 0, "%s: out of memory", s->path);
     if (rc != SQLITE_OK) return db_fail(s, "opening", err);
+    if (!s->is_read_only && sqlite3_db_readonly(s->db, "main") == 1) /* SQLite's own fall-back */
+        return galen_fail(err, GALEN_E_IO, 0, "%s: read-only: this user may not write to it", s->path);
     return configure(s, err);
 }
 

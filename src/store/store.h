@@ -40,6 +40,7 @@ typedef struct store_opts {
 galen_status store_open(store **out, const store_opts *opts, galen_error *err);
 void store_close(store *s);             /* NULL is fine */
 const char *store_path(const store *s); /* lives with s */
+bool store_is_read_only(const store *s);
 
 /** Where store_open would look, into out. Errors  NOT_FOUND neither HOME nor XDG_DATA_HOME nor GALEN_DB is set; RANGE cap. */
 galen_status store_default_path(char *out, size_t cap, galen_error *err);

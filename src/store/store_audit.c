@@ -159,11 +159,12 @@ static galen_status read_head(store *s, chain *c, galen_error *err) {
     if (!st) st = db_next(&r, &has, err);
     if (!st && !has) st = galen_fail(err, GALEN_E_FORMAT, 0, "%s: audit trail: its head is missing", s->path);
     if (!st) {
-        const void *hash = sqlite3_column_blob(r.st, 1);
+        const bool is_formed = sqlite3_column_type(r.st, 0) == SQLITE_INTEGER && sqlite3_column_type(r.st, 1) == SQLITE_BLOB &&
+                               sqlite3_column_bytes(r.st, 1) == SHA256_BYTES;
         c->n = db_i64(&r, 0);
-        if (hash && sqlite3_column_bytes(r.st, 1) == SHA256_BYTES) memcpy(c->hash, hash, SHA256_BYTES);
+        if (is_formed) memcpy(c->hash, sqlite3_column_blob(r.st, 1), SHA256_BYTES);
         chain_seal(s, c, seal);
-        if (!hash || !is_bytes(&r, 2, seal))
+        if (!is_formed || !is_bytes(&r, 2, seal))
             st = galen_fail(err, GALEN_E_FORMAT, 0, "%s: audit trail: the seal of its head (%lld rows) is wrong", s->path,
                             (long long)c->n);
     }

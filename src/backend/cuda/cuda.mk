@@ -15,7 +15,9 @@ CUDA_FLAGS := -std=c++17 -O3 -Xfatbin=-compress-all -Iinclude -Isrc -Xcompiler -
 CUDA_CU_OBJ := $(patsubst %.cu,$(B)/%.cu.o,$(wildcard $(CUDA_DIR)/*.cu))
 CUDA_C_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard $(CUDA_DIR)/*.c))
 # What the plugin uses of the core, built into it: it binds to nothing of the program that loads it.
-CUDA_CORE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard src/base/*.c src/tensor/*.c))
+# Hashes and embedded files need other libraries and stay out.
+PLUGIN_CORE_SRC := $(filter-out src/base/sha256.c src/base/embed.c,$(wildcard src/base/*.c)) $(wildcard src/tensor/*.c)
+CUDA_CORE_OBJ := $(patsubst %.c,$(B)/%.o,$(PLUGIN_CORE_SRC))
 # cudart is linked statically; cuBLASLt is looked for when a work is opened.
 CUDA_LIBS := -L$(CUDA_HOME)/lib64 -lcudart_static -lstdc++ -lm -ldl -lrt -lpthread
 
@@ -39,7 +41,7 @@ $(B)/.cuda-flags: FORCE
 # Only the entry point is visible.
 $(B)/libgalen-cuda.so: $(CUDA_CU_OBJ) $(CUDA_C_OBJ) $(CUDA_CORE_OBJ)
 	$(call say,LINK,$@)
-	$(Q)$(CC) -shared -Wl,-soname,libgalen-cuda.so -Wl,--exclude-libs,ALL -Wl,-Bsymbolic -o $@ $^ $(CUDA_LIBS)
+	$(Q)$(CC) -shared -Wl,-soname,libgalen-cuda.so -Wl,--exclude-libs,ALL -Wl,-Bsymbolic -Wl,-z,defs -o $@ $^ $(CUDA_LIBS)
 
 # The cpu backend and the model reader come along, so that one binary compares everything with the reference.
 GPU_CORE_OBJ := $(CUDA_CORE_OBJ) $(patsubst %.c,$(B)/%.o,$(filter-out $(SKIP_$(ARCH)) src/model/synth%.c,$(wildcard src/gguf/*.c \

@@ -1,0 +1,338 @@
+/* The compiled vocabulary: words to symbols, symbols to a trie of phrases; words with one letter wrong are found through
+ * their deletions (two words at one edit from each other share a string that lacks one letter of each). */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "assist/triage_impl.h"
+#include "base/checked.h"
+
+enum { STEM_BYTES = 4, FUZZY_BYTES = 6 };
+
+bool lexicon_grow(void **p, size_t *cap, size_t n, size_t size) {
+    if (n < *cap) return true;
+    size_t want = *cap ? *cap : 64, bytes;
+    while (want <= n)
+        if (!size_mul(want, 2, &want)) return false;
+    if (!size_mul(want, size, &bytes)) return false;
+    void *q = realloc(*p, bytes);
+    if (!q) return false;
+    *p = q;
+    *cap = want;
+    return true;
+}
+#define GROW(p, cap, n) lexicon_grow((void **)&(p), &(cap), (n), sizeof *(p))
+
+static uint32_t hash_bytes(const char *s, size_t n) { /* FNV-1a, 32 bits */
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 16777619u;
+    return h ? h : 1;
+}
+
+bool lexicon_link(triage_rules *r, int32_t *head, uint32_t value) {
+    if (!GROW(r->links, r->cap_links, r->n_links)) return false;
+    r->links[r->n_links] = (link){.next = *head, .value = value};
+    *head = (int32_t)r->n_links++;
+    return true;
+}
+
+uint32_t lexicon_symbol(triage_rules *r) {
+    if (r->n_syms >= MAX_SYMS) return UINT16_MAX;
+    return (uint32_t)r->n_syms++;
+}
+
+/* ------------------------------------------------------------ hash tables of words */
+
+static bool rehash(word_row **table, size_t *cap) {
+    const size_t old_cap = *cap, new_cap = old_cap ? 2 * old_cap : 1024;
+    word_row *t = calloc(new_cap, sizeof *t);
+    if (!t) return false;
+    for (size_t i = 0; i < old_cap; i++) {
+        if (!(*table)[i].hash) continue;
+        size_t k = (*table)[i].hash & (new_cap - 1);
+        while (t[k].hash) k = (k + 1) & (new_cap - 1);
+        t[k] = (*table)[i];
+    }
+    free(*table);
+    *table = t;
+    *cap = new_cap;
+    return true;
+}
+
+static word_row *find_row(const triage_rules *r, word_row *table, size_t cap, uint32_t hash, const char *word, size_t n) {
+    for (size_t k = hash & (cap - 1);; k = (k + 1) & (cap - 1)) {
+        word_row *w = &table[k];
+        if (!w->hash || (w->hash == hash && w->n == n && memcmp(r->chars + w->text, word, n) == 0)) return w;
+    }
+}
+
+static bool add_chars(triage_rules *r, const char *s, size_t n, uint32_t *at) {
+    while (r->n_chars + n > r->cap_chars)
+        if (!lexicon_grow((void **)&r->chars, &r->cap_chars, r->n_chars + n, 1)) return false;
+    memcpy(r->chars + r->n_chars, s, n);
+    *at = (uint32_t)r->n_chars;
+    r->n_chars += n;
+    return true;
+}
+
+/* The row of a word, made when missing. */
+static word_row *row_of(triage_rules *r, word_row **table, size_t *n_rows, size_t *cap, const char *word, size_t n) {
+    if (2 * *n_rows >= *cap && !rehash(table, cap)) return NULL;
+    const uint32_t hash = hash_bytes(word, n);
+    word_row *w = find_row(r, *table, *cap, hash, word, n);
+    if (w->hash) return w;
+    uint32_t at;
+    if (!add_chars(r, word, n, &at)) return NULL;
+    *w = (word_row){.hash = hash, .text = at, .n = (uint8_t)n, .syms = -1, .value = NAN};
+    ++*n_rows;
+    return w;
+}
+
+static bool list_has(const triage_rules *r, int32_t head, uint32_t value) {
+    for (; head >= 0; head = r->links[head].next)
+        if (r->links[head].value == value) return true;
+    return false;
+}
+
+bool lexicon_word(triage_rules *r, const char *word, size_t n, uint32_t sym) {
+    if (n == 0 || n >= WORD_BYTES || sym >= MAX_SYMS) return false;
+    word_row *w = row_of(r, &r->words, &r->n_words, &r->cap_words, word, n);
+    if (!w) return false;
+    const uint32_t text = w->text;
+    const bool is_new = w->syms < 0;
+    if (!list_has(r, w->syms, sym) && !lexicon_link(r, &w->syms, sym)) return false;
+    if (word[n - 1] != '*' || !is_new) return true;
+    if (n <= STEM_BYTES) return false;
+    word_row *stem = row_of(r, &r->stems, &r->n_stems, &r->cap_stems, word, STEM_BYTES);
+    return stem && lexicon_link(r, &stem->syms, text << 6 | (uint32_t)n);
+}
+
+bool lexicon_number(triage_rules *r, const char *word, size_t n, double value) {
+    word_row *w = row_of(r, &r->words, &r->n_words, &r->cap_words, word, n);
+    if (w) w->value = (float)value;
+    return w && lexicon_literal(r, word, n) != UINT16_MAX;
+}
+
+uint32_t lexicon_first(const triage_rules *r, const char *word, size_t n) {
+    const word_row *w = r->cap_words ? find_row(r, r->words, r->cap_words, hash_bytes(word, n), word, n) : NULL;
+    uint32_t sym = UINT32_MAX;
+    for (int32_t k = w && w->hash ? w->syms : -1; k >= 0; k = r->links[k].next) sym = r->links[k].value;
+    return sym;
+}
+
+uint32_t lexicon_literal(triage_rules *r, const char *word, size_t n) {
+    /* A literal's own symbol is kept as a word of its own spelling behind '=', so that classes do not answer for it. */
+    char key[WORD_BYTES + 2];
+    if (n == 0 || n >= WORD_BYTES) return UINT16_MAX;
+    key[0] = '=';
+    memcpy(key + 1, word, n);
+    word_row *w = row_of(r, &r->words, &r->n_words, &r->cap_words, key, n + 1);
+    if (!w) return UINT16_MAX;
+    if (w->syms >= 0) return r->links[w->syms].value;
+    const uint32_t sym = lexicon_symbol(r);
+    if (sym == UINT16_MAX || !lexicon_link(r, &w->syms, sym)) return UINT16_MAX;
+    return lexicon_word(r, word, n, sym) ? sym : UINT16_MAX;
+}
+
+/* ------------------------------------------------------------ the trie */
+
+static uint32_t new_node(triage_rules *r) {
+    if (r->n_nodes >= UINT32_MAX / 2 || !GROW(r->nodes, r->cap_nodes, r->n_nodes)) return 0;
+    r->nodes[r->n_nodes] = (trie_node){.outs = -1, .gaps = -1};
+    return (uint32_t)r->n_nodes++;
+}
+
+bool lexicon_init(triage_rules *r) {
+    uint32_t at;
+    if (!add_chars(r, "", 1, &at)) return false;
+    (void)new_node(r); /* the root, number 0 */
+    return r->n_nodes == 1;
+}
+
+static size_t edge_slot(const edge *edges, size_t cap, uint32_t node, uint32_t sym) {
+    size_t k = (node * 0x9E3779B1u ^ sym * 0x85EBCA77u) & (cap - 1);
+    while (edges[k].to && (edges[k].node != node || edges[k].sym != sym)) k = (k + 1) & (cap - 1);
+    return k;
+}
+
+static bool grow_edges(triage_rules *r) {
+    const size_t cap = r->cap_edges ? 2 * r->cap_edges : 4096;
+    edge *e = calloc(cap, sizeof *e);
+    if (!e) return false;
+    for (size_t i = 0; i < r->cap_edges; i++)
+        if (r->edges[i].to) e[edge_slot(e, cap, r->edges[i].node, r->edges[i].sym)] = r->edges[i];
+    free(r->edges);
+    r->edges = e;
+    r->cap_edges = cap;
+    return true;
+}
+
+static uint32_t child(const triage_rules *r, uint32_t node, uint32_t sym) {
+    return r->cap_edges ? r->edges[edge_slot(r->edges, r->cap_edges, node, sym)].to : 0;
+}
+
+uint32_t lexicon_step(triage_rules *r, uint32_t node, uint32_t sym) {
+    if (2 * r->n_edges >= r->cap_edges && !grow_edges(r)) return 0;
+    const size_t k = edge_slot(r->edges, r->cap_edges, node, sym);
+    if (r->edges[k].to) return r->edges[k].to;
+    const uint32_t to = new_node(r);
+    if (!to) return 0;
+    r->edges[k] = (edge){.node = node, .sym = sym, .to = to};
+    r->n_edges++;
+    r->nodes[node].n_edges++;
+    return to;
+}
+
+uint32_t lexicon_gap(triage_rules *r, uint32_t node, uint8_t gap) {
+    for (int32_t k = r->nodes[node].gaps; k >= 0; k = r->links[k].next)
+        if (r->nodes[r->links[k].value].gap == gap) return r->links[k].value;
+    const uint32_t to = new_node(r);
+    if (!to) return 0;
+    r->nodes[to].gap = gap;
+    int32_t head = r->nodes[node].gaps;
+    if (!lexicon_link(r, &head, to)) return 0;
+    r->nodes[node].gaps = head;
+    return to;
+}
+
+/* ------------------------------------------------------------ one letter wrong */
+
+static size_t without(const char *word, size_t n, size_t i, char *out) {
+    memcpy(out, word, i);
+    memcpy(out + i, word + i + 1, n - i - 1);
+    return n - 1;
+}
+
+static bool add_delete(triage_rules *r, const char *s, size_t n, uint32_t text, size_t text_n) {
+    word_row *w = row_of(r, &r->deletes, &r->n_deletes, &r->cap_deletes, s, n);
+    return w && lexicon_link(r, &w->syms, text << 6 | (uint32_t)text_n);
+}
+
+/* The hash of edges becomes one row of edges a node. */
+static bool pack_edges(triage_rules *r) {
+    edge *rows = calloc(r->n_edges + 1, sizeof *rows);
+    uint32_t at = 0;
+    if (!rows) return false;
+    for (size_t i = 0; i < r->n_nodes; i++) {
+        r->nodes[i].edges = at;
+        at += r->nodes[i].n_edges;
+        r->nodes[i].n_edges = 0;
+    }
+    for (size_t i = 0; i < r->cap_edges; i++) {
+        const edge e = r->edges[i];
+        if (e.to) rows[r->nodes[e.node].edges + r->nodes[e.node].n_edges++] = e;
+    }
+    free(r->edges);
+    r->edges = rows;
+    r->cap_edges = 0;
+    return true;
+}
+
+/* The lists of a word's symbols become rows of one array. */
+static bool pack_syms(triage_rules *r) {
+    size_t n = 0;
+    for (size_t i = 0; i < r->cap_words; i++)
+        for (int32_t k = r->words[i].hash ? r->words[i].syms : -1; k >= 0; k = r->links[k].next) n++;
+    r->word_syms = malloc((n + 1) * sizeof *r->word_syms);
+    if (!r->word_syms) return false;
+    n = 0;
+    for (size_t i = 0; i < r->cap_words; i++) {
+        word_row *w = &r->words[i];
+        if (!w->hash) continue;
+        w->list.first = (uint32_t)n;
+        for (int32_t k = w->syms; k >= 0; k = r->links[k].next) {
+            const uint32_t sym = r->links[k].value;
+            r->word_syms[n++] = (uint16_t)sym;
+            if (sym < N_KNOWN_SYMS) w->known |= 1u << sym;
+        }
+        w->list.n = (uint32_t)n - w->list.first;
+    }
+    return true;
+}
+
+static bool add_deletes(triage_rules *r, const word_row *w) {
+    char word[WORD_BYTES + 2], cut[WORD_BYTES + 2];
+    if (!w->hash || w->n < FUZZY_BYTES || w->n >= WORD_BYTES) return true;
+    memcpy(word, r->chars + w->text, w->n);
+    if (strchr("=@(", word[0]) || word[w->n - 1] == '*' || (unsigned char)word[0] >= 0x80) return true;
+    if (!add_delete(r, word, w->n, w->text, w->n)) return false;
+    for (size_t k = 1; k < w->n; k++)
+        if (!add_delete(r, cut, without(word, w->n, k, cut), w->text, w->n)) return false;
+    return true;
+}
+
+bool lexicon_finish(triage_rules *r) {
+    r->cap_roots = r->n_syms;
+    r->roots = calloc(r->n_syms + 1, sizeof *r->roots);
+    if (!r->roots) return false;
+    for (size_t s = 0; s < r->n_syms; s++) r->roots[s] = child(r, 0, (uint32_t)s);
+    if (!pack_edges(r) || !pack_syms(r)) return false;
+    for (size_t i = 0; i < r->cap_words; i++)
+        if (!add_deletes(r, &r->words[i])) return false;
+    /* A stem's list names its word; now that no word moves any more, by its row. */
+    for (size_t i = 0; i < r->cap_stems; i++) {
+        for (int32_t k = r->stems[i].hash ? r->stems[i].syms : -1; k >= 0; k = r->links[k].next) {
+            const char *text = r->chars + (r->links[k].value >> 6);
+            const size_t n = r->links[k].value & 63;
+            r->links[k].value = (uint32_t)(find_row(r, r->words, r->cap_words, hash_bytes(text, n), text, n) - r->words);
+        }
+    }
+    return true;
+}
+
+/* One letter more, less or other, or two neighbours exchanged; the first letter is never the wrong one. */
+static bool is_one_edit(const char *a, size_t n, const char *b, size_t m) {
+    size_t i = 0, j = 0;
+    while (i < n && i < m && a[i] == b[i]) i++;
+    while (j < n - i && j < m - i && a[n - 1 - j] == b[m - 1 - j]) j++;
+    const size_t x = n - i - j, y = m - i - j; /* the parts that differ */
+    return i > 0 && ((x <= 1 && y <= 1) || (x == 2 && y == 2 && a[i] == b[i + 1] && a[i + 1] == b[i]));
+}
+
+/* ------------------------------------------------------------ looking up */
+
+static void add_row(token *t, const word_row *w) {
+    if (t->n_lists < MAX_LISTS && w->list.n) t->lists[t->n_lists++] = w->list;
+    t->known |= w->known;
+    if (!isnan(w->value)) t->is_number = true, t->value = (double)w->value;
+}
+
+bool lexicon_lookup(const triage_rules *r, token *t) {
+    t->n_lists = 0;
+    t->known = 0;
+    const char *text = t->is_digits ? "@#" : t->text;
+    const size_t n = t->is_digits ? 2 : t->n;
+    const word_row *w = r->cap_words ? find_row(r, r->words, r->cap_words, hash_bytes(text, n), text, n) : NULL;
+    const bool is_known = w && w->hash;
+    if (is_known) add_row(t, w);
+    if (t->is_digits || t->n < STEM_BYTES || !r->cap_stems) return is_known;
+    const word_row *stem = find_row(r, r->stems, r->cap_stems, hash_bytes(t->text, STEM_BYTES), t->text, STEM_BYTES);
+    bool has_stem = false;
+    for (int32_t k = stem->hash ? stem->syms : -1; k >= 0; k = r->links[k].next) {
+        const word_row *s = &r->words[r->links[k].value];
+        if (s->n - 1 > t->n || memcmp(r->chars + s->text, t->text, (size_t)s->n - 1) != 0) continue;
+        add_row(t, s);
+        has_stem = true;
+    }
+    return is_known || has_stem;
+}
+
+static bool fuzzy_key(const triage_rules *r, token *t, const char *key, size_t n) {
+    const word_row *d = find_row(r, r->deletes, r->cap_deletes, hash_bytes(key, n), key, n);
+    for (int32_t k = d->hash ? d->syms : -1; k >= 0; k = r->links[k].next) {
+        const size_t text = r->links[k].value >> 6, m = r->links[k].value & 63;
+        if (!is_one_edit(t->text, t->n, r->chars + text, m)) continue;
+        add_row(t, find_row(r, r->words, r->cap_words, hash_bytes(r->chars + text, m), r->chars + text, m));
+        return true;
+    }
+    return false;
+}
+
+bool lexicon_lookup_fuzzy(const triage_rules *r, token *t) {
+    char cut[WORD_BYTES];
+    if (t->n < FUZZY_BYTES || (unsigned char)t->text[0] >= 0x80 || !r->cap_deletes) return false;
+    if (fuzzy_key(r, t, t->text, t->n)) return true;
+    for (size_t k = 1; k < t->n; k++)
+        if (fuzzy_key(r, t, cut, without(t->text, t->n, k, cut))) return true;
+    return false;
+}

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""galen bench, tune, ps and doctor with a model, on the CPU and on the fake GPU (tests/fake). Figures of speed are not judged
+here, only what is done with them. Prints 'N passed, N failed'."""
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.dom.minidom
+
+GALEN, BUILD = os.environ["GALEN"], os.environ["GALEN_BUILD"]
+FAKE_DIR = BUILD + "/tests/fake"
+passed = failed = 0
+
+
+def check(name, ok, detail=""):
+    global passed, failed
+    passed, failed = passed + bool(ok), failed + (not ok)
+    if not ok:
+        print(f"FAILED {name}: {str(detail)[:600]}")
+
+
+class Box:
+    """A home of its own, so that nothing of the person's is touched."""
+
+    def __init__(self, folder, fake=None):
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("GALEN_MODEL", "GALEN_DB", "CUDA_VISIBLE"))}
+        self.env.update(HOME=folder, XDG_DATA_HOME=folder + "/data", XDG_CACHE_HOME=folder + "/cache", XDG_RUNTIME_DIR=folder,
+                        GALEN_NVML="/nonexistent/libnvidia-ml.so.1", GALEN_PLUGIN_DIR=FAKE_DIR if fake else "/nonexistent")
+        if fake:
+            self.env["GALEN_FAKE"] = fake
+
+    def run(self, *args, timeout=240):
+        p = subprocess.run([GALEN, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=self.env, timeout=timeout)
+        return p.returncode, p.stdout, p.stderr
+
+    def json(self, *args):
+        rc, out, err = self.run(*args, "--json")
+        try:
+            return rc, json.loads(out), err
+        except ValueError:
+            check("JSON of " + " ".join(args), False, out + err)
+            return rc, {}, err
+
+
+SHORT = ["--n-prompt", "32", "--n-gen", "4", "--depth", "16", "--parallel", "2", "--repeats", "3"]
+
+
+def bench(tmp, model):
+    box = Box(tmp)
+    rc, doc, err = box.json("bench", model, *SHORT)
+    rows = {r["name"]: r for r in doc["runs"][0]["rows"]}
+    check("bench: its rows", rc == 0 and set(rows) == {"prefill 32", "decode 4", "decode 4 at 16", "2 in parallel", "load", "first token"}, rows)
+    for r in rows.values():
+        check("bench: " + r["name"], r["n"] == 3 and 0 < r["low"] <= r["median"] <= r["high"], r)
+    check("bench: hash", len(doc["sha256"] or "") == 64, doc["sha256"])
+    check("bench: no earlier run", doc["before"] is None)
+    rc, doc, err = box.json("bench", model, *SHORT, "--compare")
+    check("bench: compared", doc["before"] and rc == (1 if doc["slower"] else 0), doc.get("slower"))
+    # A run before that was impossibly fast: everything is slower now, beyond any noise.
+    db = box.env["XDG_DATA_HOME"] + "/galen/galen.db"
+    sql = "import sqlite3,sys,json\nc=sqlite3.connect(sys.argv[1])\ni,t=c.execute('select id,result from bench order by id desc limit 1').fetchone()\n" \
+          "d=json.loads(t)\nfor r in d['rows']:\n  k=1e-6 if r['unit']=='s' else 1e6\n  r.update(median=r['median']*k,low=r['low']*k,high=r['high']*k)\n" \
+          "c.execute('update bench set result=? where id=?',(json.dumps(d),i)); c.commit()"
+    subprocess.run([sys.executable, "-c", sql, db], check=True)
+    rc, out, err = box.run("bench", model, *SHORT, "--compare", "--no-history")
+    check("bench: a slow-down is named", rc == 1 and out.count("SLOWER") == 6 and "slower" in err, out + err)
+    rc, out, err = box.run("bench", model, *SHORT, "--format", "csv", "--no-history")
+    table = list(csv.DictReader(io.StringIO(out)))
+    check("bench: csv", rc == 0 and len(table) == 6 and float(table[0]["median"]) > 0, out)
+    svg = tmp + "/b.svg"
+    rc, out, err = box.run("bench", model, *SHORT, "--no-history", "--svg", svg)
+    check("bench: svg is XML", xml.dom.minidom.parse(svg).documentElement.tagName == "svg" and out.startswith("|"), out)
+    rc, _, err = box.run("bench", model, *SHORT, "--svg", tmp + "/no/such/folder.svg")
+    check("bench: svg cannot be written", rc == 1 and "cannot be written" in err, err)
+    rc, _, err = box.run("bench", tmp + "/none.gguf")
+    check("bench: no model", rc == 3, err)
+    rc, _, err = box.run("bench", model, "--repeats", "26")
+    check("bench: repeats out of range", rc == 2, err)
+
+
+def bench_gpu(tmp, model):
+    rc, doc, err = Box(tmp, "memory=4G").json("bench", model, *SHORT, "--no-history", "--gpu-layers", "all")
+    check("bench on a GPU measures the CPU too", rc == 0 and len(doc["runs"]) == 2 and "CPU" in doc["runs"][1]["device"], err)
+    check("bench: the speedup's line", "times the CPU alone" in err, err)
+    rc, doc, _ = Box(tmp, "memory=4G").json("bench", model, *SHORT, "--no-history", "--gpu-layers", "all", "--no-cpu")
+    check("bench: --no-cpu", rc == 0 and len(doc["runs"]) == 1)
+
+
+def tune(tmp, model):
+    box = Box(tmp + "/tune-cpu")
+    os.makedirs(tmp + "/tune-cpu")
+    rc, doc, err = box.json("tune", model, "--quick")
+    best = min((t for t in doc["tries"] if t["seconds"]), key=lambda t: t["seconds"])
+    check("tune: chosen is a try", rc == 0 and any(t["seconds"] == doc["chosen"]["seconds"] for t in doc["tries"]), doc)
+    check("tune: chosen is the best, or the first for noise", doc["chosen"]["seconds"] in (best["seconds"], doc["tries"][0]["seconds"]), doc)
+    rc, _, err = box.run("complete", model, "-p", "x", "-n", "1")
+    check("tune: used by itself, and said", rc == 0 and "tuned: " in err, err)
+    rc, _, err = box.run("complete", model, "-p", "x", "-n", "1", "--no-tune")
+    check("tune: --no-tune", rc == 0 and "tuned: " not in err, err)
+    os.unlink(model)
+    box.run("synth", "--shape", "tiny", "--type", "q8_0", "--seed", "1", model)  # another file: another hash
+    rc, _, err = box.run("complete", model, "-p", "x", "-n", "1")
+    check("tune: not for a model that changed", rc == 0 and "tuned: " not in err, err)
+
+
+def tune_gpu(tmp, model):
+    folder = tmp + "/tune-gpu"
+    os.makedirs(folder)
+    box = Box(folder, "memory=4G")
+    svg = folder + "/t.svg"
+    rc, doc, err = box.json("tune", model, "--quick", "--svg", svg)
+    layers = {t["gpu_layers"] for t in doc["tries"]}
+    check("tune: none, all and the plan's own", rc == 0 and {-1, 0, 2} <= layers, layers)
+    check("tune: svg", xml.dom.minidom.parse(svg).documentElement.tagName == "svg")
+    rc, _, err = box.run("complete", model, "-p", "x", "-n", "1")
+    check("tune on a GPU: used", "tuned: " in err, err)
+    other = Box(folder, "memory=3G")
+    rc, _, err = other.run("complete", model, "-p", "x", "-n", "1")
+    check("tune: not on another card", rc == 0 and "tuned: " not in err, err)
+    rc, _, err = box.run("complete", model, "-p", "x", "-n", "1", "--vram-limit", "1G")
+    check("tune: not under another limit", rc == 0 and "tuned: " not in err, err)
+    small = Box(folder, "memory=600K")
+    rc, doc, err = small.json("tune", model, "--quick", "--no-history", "--vram-limit", "600K")
+    check("tune: what does not fit is not tried", rc == 0 and all(t["gpu_layers"] <= 0 for t in doc["tries"]), doc.get("tries"))
+
+
+def listing(tmp, model):
+    folder = tmp + "/ps"
+    os.makedirs(folder)
+    for fake, args, where in ((None, [], "100 % CPU"), ("memory=4G", ["--gpu-layers", "all"], "100 % GPU"),
+                              ("memory=4G", ["--gpu-layers", "1"], "% CPU / GPU")):
+        box = Box(folder, fake)
+        p = subprocess.Popen([GALEN, "chat", model, "--chat-format", "chatml", *args], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, env=box.env)
+        doc = {"engines": []}
+        for _ in range(100):
+            _, doc, _ = box.json("ps")
+            if doc["engines"]:
+                break
+            time.sleep(0.05)
+        e = doc["engines"][0] if doc["engines"] else {}
+        check(f"ps: {where}", where in e.get("processor", "") and e.get("pid") == p.pid and e.get("verb") == "chat", doc)
+        _, out, _ = box.run("ps")
+        check(f"ps: text, {where}", where in out, out)
+        p.stdin.close()
+        p.wait(20)
+        _, doc, _ = box.json("ps")
+        check("ps: taken down", doc["engines"] == [], doc)
+
+
+def doctor_gpu(tmp, model):
+    rows = [  # fake, arguments, check, severity
+        ("memory=4G", [], "gpu.used", "ok"),
+        ("memory=4G", ["--token"], "token.agree", "ok"),
+        ("memory=4G", ["--gpu-layers", "1"], "model.fits", "warn"),
+        ("memory=4G,driver=0", [], "gpu.used", "fail"),
+        ("memory=4G,compute=61", [], "gpu.used", "fail"),
+        ("memory=4G,bad_layout=1", [], "plugin.version", "fail"),
+        ("memory=4G,load_fail=1", ["--token"], "token.gpu", "fail"),
+    ]
+    card = tmp + "/card"
+    for path, text in (("/sys/bus/pci/devices/0000:01:00.0/vendor", "0x10de\n"), ("/sys/bus/pci/devices/0000:01:00.0/class", "0x030000\n"),
+                       ("/proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.1  Tue\n"),
+                       ("/dev/nvidia0", ""), ("/dev/nvidiactl", ""), ("/dev/nvidia-uvm", "")):
+        os.makedirs(os.path.dirname(card + path), exist_ok=True)
+        with open(card + path, "w", encoding="utf-8") as f:
+            f.write(text)
+    for fake, args, what, severity in rows:
+        box = Box(tmp, fake)
+        box.env["GALEN_DOCTOR_ROOT"] = card
+        _, doc, err = box.json("doctor", model, *args)
+        by_id = {c["id"]: c for c in doc.get("checks", [])}
+        got = by_id.get(what, {})
+        check(f"doctor: {fake} {args}: {what}", got.get("severity") == severity, got or err)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as tmp:
+        model = tmp + "/tiny.gguf"
+        rc = subprocess.run([GALEN, "synth", "--shape", "tiny", "--type", "q8_0", model], stderr=subprocess.DEVNULL, check=False).returncode
+        check("synth", rc == 0)
+        bench(tmp, model)
+        bench_gpu(tmp, model)
+        doctor_gpu(tmp, model)
+        listing(tmp, model)
+        tune_gpu(tmp, model)
+        tune(tmp, model)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
