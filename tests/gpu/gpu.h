@@ -25,6 +25,7 @@ void test_kernels(void);
 void test_units(void); /* a part of kernels */
 void test_networks(void);
 void test_failures(void);
+void test_splits(void); /* models split between CPU and GPU */
 void test_small(void); /* every kernel of a step once or twice */
 void test_golden(const char *dir);
 

@@ -1,4 +1,5 @@
-/* gpu_test [--golden DIR] [--seed N] [kernels|networks|failures|small|units ...]: every kernel and stage against the reference.
+/* gpu_test [--golden DIR] [--seed N] [kernels|networks|failures|splits|small|units ...]: every kernel and stage against the
+ * reference.
  */
 #include <math.h>
 #include <stdarg.h>
@@ -78,11 +79,8 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } parts[] = {{"kernels", test_kernels},
-                 {"networks", test_networks},
-                 {"failures", test_failures},
-                 {"small", test_small},
-                 {"units", test_units}};
+    } parts[] = {{"kernels", test_kernels}, {"networks", test_networks}, {"failures", test_failures},
+                 {"splits", test_splits},   {"small", test_small},       {"units", test_units}};
     const char *golden = NULL;
     uint64_t first = (uint64_t)time(NULL);
     bool has_choice = false;
@@ -96,7 +94,7 @@ int main(int argc, char **argv) {
     }
     printf("seed %llu\n", (unsigned long long)first);
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
-        bool is_chosen = !has_choice && p < 3; /* the others are parts of these, for slow checkers */
+        bool is_chosen = !has_choice && p < 4; /* the others are parts of these, for slow checkers */
         for (int i = 1; i < argc; i++) is_chosen |= !strcmp(argv[i], parts[p].name);
         if (!is_chosen) continue;
         const int failed = n_failed, checks = n_checks;

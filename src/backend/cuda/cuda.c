@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "backend/cuda/impl.h"
+#include "backend/cuda/stream.h"
 
 galen_status cuda_fail(galen_error *err, int e, const char *what) {
     (void)cudaGetLastError();
@@ -126,6 +126,7 @@ static void cuda_close(backend *b) {
     free(b->weights.layers);
     free(b->parts);
     free(b->kv_index);
+    free(b->streamed);
     free(b);
 }
 
@@ -136,12 +137,15 @@ static galen_status take_parts(backend *b, const backend_config *cfg, galen_erro
     b->has_embed = cfg->has_embed;
     b->has_head = cfg->has_head;
     b->memory_limit = cfg->memory_limit;
+    b->n_threads = cfg->n_threads;
     b->weights.layers = calloc(n, sizeof *b->weights.layers);
     b->parts = calloc(n, sizeof *b->parts);
     b->kv_index = calloc(n, sizeof *b->kv_index);
-    if (!b->weights.layers || !b->parts || !b->kv_index) return galen_fail(err, GALEN_E_NOMEM, 0, "cuda layers");
+    b->streamed = calloc(n, sizeof *b->streamed);
+    if (!b->weights.layers || !b->parts || !b->kv_index || !b->streamed) return galen_fail(err, GALEN_E_NOMEM, 0, "cuda layers");
     for (int32_t i = 0; i < b->net->n_layer; i++) {
         b->parts[i] = config_parts(cfg, i);
+        b->streamed[i] = cfg->streamed ? cfg->streamed[i] & ~b->parts[i] : 0;
         b->kv_index[i] = n_kv;
         n_kv += b->parts[i] & PART_ATTN;
     }
@@ -193,6 +197,8 @@ const backend_api *backend_cuda(void) {
                                     .sync = cuda_sync,
                                     .get_hidden = cuda_get_hidden,
                                     .set_hidden = cuda_set_hidden,
+                                    .get_kv = cuda_get_kv,
+                                    .set_kv = cuda_set_kv,
                                     .memory_held = cuda_memory_held};
     return &api;
 }

@@ -7,7 +7,8 @@
 #include "backend/cuda/kernels.h"
 #include "backend/plugin.h"
 
-typedef struct gemm gemm; /* cuBLASLt, where it is installed; gemm.h */
+typedef struct gemm gemm;         /* cuBLASLt, where it is installed; gemm.h */
+typedef struct streamer streamer; /* layers that live on the host; stream.h   */
 
 typedef struct dev_layer {
     dev_matrix wq, wk, wv, wo, gate, up, down;
@@ -29,7 +30,9 @@ struct backend {
     const network *net;
     uint8_t *parts;    /* [n_layer] of PART_                                      */
     int32_t *kv_index; /* [n_layer] place of the layer's KV among those kept here */
+    uint8_t *streamed; /* [n_layer] of PART_                                      */
     bool has_embed, has_head;
+    int n_threads;             /* of the host, for moving weights */
     int device, n_sm, compute; /* 90 = capability 9.0 */
     char name[256];
     uint64_t memory_limit; /* 0 = none */
@@ -103,11 +106,12 @@ struct backend_work {
     void *kv, *memory;
     size_t kv_bytes, buffer_bytes;
     work_buffers buf;
-    uint8_t *mail;    /* pinned [mail_bytes] */
-    float *logits;    /* pinned [PASS_ROWS][n_vocab] */
-    float *logits_to; /* where the caller wants them; NULL = nothing due */
-    int32_t n_logits; /* rows */
-    gemm *gemm;       /* NULL when cuBLASLt is not there */
+    uint8_t *mail;      /* pinned [mail_bytes] */
+    float *logits;      /* pinned [PASS_ROWS][n_vocab] */
+    float *logits_to;   /* where the caller wants them; NULL = nothing due */
+    int32_t n_logits;   /* rows */
+    gemm *gemm;         /* NULL when cuBLASLt is not there */
+    streamer *streamer; /* NULL when nothing is streamed */
     batch_state batch;
     bool has_begin; /* operations recorded, not queued: the batch's beginning, then stages */
     int32_t pending_first, n_pending;
@@ -143,6 +147,10 @@ void cuda_weight_bytes(const network *net, const backend_config *cfg, uint64_t *
 static inline int32_t head_operation(const backend *b) {
     return N_STAGES * b->net->n_layer;
 }
+
+/** Where a layer's weights for a stage are, and its KV: its own, or where it is streamed to. */
+const dev_layer *cuda_layer(const backend_work *w, stage s, int32_t layer);
+uint8_t *cuda_layer_kv(const backend_work *w, int32_t layer);
 
 /** Queue the batch's beginning, or one operation. */
 galen_status cuda_queue_begin(backend_work *w, galen_error *err);

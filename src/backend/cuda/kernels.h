@@ -84,6 +84,16 @@ int32_t cuda_activate(cuda_queue *q, const float *gate, const float *up, int32_t
 /** Scale and bias, QK-norm and rotation of Q and K in place, K and V into their pages. */
 int32_t cuda_heads(cuda_queue *q, const heads_args *p);
 
+/* Positions [first, first + n_rows) of one sequence: k and v f32 [n_rows][n_head_kv][d_head] on the device. */
+typedef struct kv_rows_args {
+    dev_kv kv;            /* base: of the layer           */
+    const int32_t *pages; /* of the sequence, from its 0  */
+    int32_t first, n_rows, n_head_kv, d_head;
+    float *k, *v;
+} kv_rows_args;
+int32_t cuda_kv_get_rows(cuda_queue *q, const kv_rows_args *p);
+int32_t cuda_kv_put_rows(cuda_queue *q, const kv_rows_args *p);
+
 /** Pieces that n positions are cut into; depends on n alone, so a row's bytes do not depend on its company. */
 int32_t cuda_attend_splits(int32_t n);
 int32_t cuda_attend(cuda_queue *q, const attend_args *p);

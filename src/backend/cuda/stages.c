@@ -7,10 +7,6 @@ static galen_status check(int e, const char *what, galen_error *err) {
     return e ? cuda_fail(err, e, what) : GALEN_OK;
 }
 
-static const dev_layer *layer_of(const backend_work *w, int32_t layer) {
-    return &w->b->weights.layers[layer];
-}
-
 static dev_acts acts_from(const dev_acts *a, int32_t row) {
     dev_acts v = *a;
     const size_t at = (size_t)row * (size_t)a->stride;
@@ -97,7 +93,7 @@ static galen_status prepare(backend_work *w, const float *norm, const dev_matrix
 
 static heads_args heads_of(const backend_work *w, int32_t layer) {
     const network *net = w->b->net;
-    const dev_layer *l = layer_of(w, layer);
+    const dev_layer *l = cuda_layer(w, STAGE_ATTN_IN, layer);
     const batch_state *b = &w->batch;
     const int32_t *mail = (const int32_t *)(const void *)w->buf.mail;
     const size_t angles = (size_t)net->layers[layer].rope * (size_t)w->lim.max_rows * (size_t)(net->n_rot / 2);
@@ -118,7 +114,7 @@ static heads_args heads_of(const backend_work *w, int32_t layer) {
                         .pages = (const int32_t *)(const void *)(w->buf.mail + b->pages_at),
                         .cos = w->buf.cos + angles,
                         .sin = w->buf.sin + angles};
-    h.kv.base += (size_t)w->b->kv_index[layer] * w->shape.layer_bytes;
+    h.kv.base = cuda_layer_kv(w, layer);
     return h;
 }
 
@@ -135,7 +131,8 @@ galen_status cuda_queue_heads(backend_work *w, int32_t layer, const float *scale
 }
 
 static bool is_attention_quantised(const backend_work *w, int32_t layer) {
-    return w->batch.n_rows <= FEW_ROWS && !cuda_is_float(layer_of(w, layer)->wo.type) && w->b->net->d_head % UNIT == 0;
+    return w->batch.n_rows <= FEW_ROWS && !cuda_is_float(cuda_layer(w, STAGE_ATTN_OUT, layer)->wo.type) &&
+           w->b->net->d_head % UNIT == 0;
 }
 
 static galen_status attend_tiles(backend_work *w, int32_t layer, galen_error *err) {
@@ -176,7 +173,7 @@ galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *e
 
 static galen_status attn_in(backend_work *w, int32_t layer, galen_error *err) {
     const network *net = w->b->net;
-    const dev_layer *l = layer_of(w, layer);
+    const dev_layer *l = cuda_layer(w, STAGE_ATTN_IN, layer);
     const int64_t n_q = (int64_t)net->n_head * net->d_head, n_kv = (int64_t)net->n_head_kv * net->d_head;
     const float *bias = l->qkv_bias;
     product_plan p = {.m = {&l->wq, &l->wk, &l->wv},
@@ -210,7 +207,7 @@ static galen_status add_product(backend_work *w, const dev_matrix *m, const floa
 }
 
 static galen_status attn_out(backend_work *w, int32_t layer, galen_error *err) {
-    const dev_layer *l = layer_of(w, layer);
+    const dev_layer *l = cuda_layer(w, STAGE_ATTN_OUT, layer);
     const int32_t n_q = w->b->net->n_head * w->b->net->d_head;
     dev_acts in = w->buf.a;
     in.stride = w->shape.att_stride;
@@ -245,7 +242,7 @@ static galen_status ffn_in_mixed(backend_work *w, const dev_layer *l, product_pl
 }
 
 static galen_status ffn_in(backend_work *w, int32_t layer, galen_error *err) {
-    const dev_layer *l = layer_of(w, layer);
+    const dev_layer *l = cuda_layer(w, STAGE_FFN_IN, layer);
     product_plan p = {
         .m = {&l->gate, &l->up}, .n = 2, .mode = PRODUCT_ACT, .out = &w->buf.b, .is_out_quantised = !cuda_is_float(l->down.type)};
     const galen_status st = prepare(w, l->ffn_norm, p.m, 2, &p, err);
@@ -255,7 +252,7 @@ static galen_status ffn_in(backend_work *w, int32_t layer, galen_error *err) {
 }
 
 static galen_status ffn_out(backend_work *w, int32_t layer, galen_error *err) {
-    const dev_layer *l = layer_of(w, layer);
+    const dev_layer *l = cuda_layer(w, STAGE_FFN_OUT, layer);
     dev_acts in = w->buf.b;
     in.scale = NULL;
     return add_product(w, &l->down, NULL, l->ffn_post_norm, &in, err);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "backend/cuda/attend_tiles.h"
-#include "backend/cuda/impl.h"
+#include "backend/cuda/stream.h"
 
 static galen_status remember(backend_work *w, galen_status st, const galen_error *err) {
     if (st && !w->is_failed) {
@@ -261,6 +261,13 @@ galen_status cuda_set_hidden(backend_work *w, const batch *b, const float *x, ga
 galen_status cuda_run(backend_work *w, stage s, int32_t layer, const batch *b, galen_error *err) {
     (void)b; /* as embed received it */
     if (w->is_failed) return refuse_failed(w, err);
+    if (cuda_is_streamed(w->b, s, layer)) {
+        galen_status st = flush(w, err); /* what was recorded before */
+        if (!st) st = cuda_stream_begin(w, s, layer, err);
+        if (!st) st = cuda_queue_operation(w, N_STAGES * layer + (int32_t)s, w->logits_to, err);
+        if (!st) st = cuda_stream_end(w, s, layer, err);
+        return remember(w, st, err);
+    }
     return add_operation(w, N_STAGES * layer + (int32_t)s, err);
 }
 

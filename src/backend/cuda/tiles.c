@@ -116,7 +116,7 @@ static tile_input input_of(const float *x, int32_t x_stride, int32_t n, const fl
 }
 
 static galen_status attn_in(backend_work *w, int32_t layer, galen_error *err) {
-    const dev_layer *l = &w->b->weights.layers[layer];
+    const dev_layer *l = cuda_layer(w, STAGE_ATTN_IN, layer);
     const dev_matrix *const m[] = {&l->wq, &l->wk, &l->wv};
     tile_input in = input_of(w->buf.x, w->shape.embd_stride, w->b->net->n_embd, l->attn_norm);
     const float *scale;
@@ -140,7 +140,7 @@ static galen_status add_tiles(backend_work *w, const dev_matrix *m, const float 
 
 static galen_status ffn_in(backend_work *w, int32_t layer, galen_error *err) {
     const network *net = w->b->net;
-    const dev_layer *l = &w->b->weights.layers[layer];
+    const dev_layer *l = cuda_layer(w, STAGE_FFN_IN, layer);
     const dev_matrix *const m[] = {&l->gate, &l->up};
     tile_input in = input_of(w->buf.x, w->shape.embd_stride, net->n_embd, l->ffn_norm);
     const int32_t most = w->shape.tile_width / 2 / ROW_PAD * ROW_PAD;
@@ -158,7 +158,7 @@ static galen_status ffn_in(backend_work *w, int32_t layer, galen_error *err) {
 
 galen_status cuda_queue_tiles(backend_work *w, stage s, int32_t layer, galen_error *err) {
     const network *net = w->b->net;
-    const dev_layer *l = &w->b->weights.layers[layer];
+    const dev_layer *l = cuda_layer(w, s, layer);
     tile_input in;
     switch (s) {
     case STAGE_ATTN_IN:

@@ -3,11 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/cuda/impl.h"
+#include "backend/cuda/mover.h"
 #include "base/checked.h"
-#include "base/pool.h"
 
-enum { PIECE = 32 << 20, COPY_GRAIN = 1 << 20, N_SLOTS = 2 };
+enum { COPY_GRAIN = 1 << 20 };
 
 /* ---------------------------------------------------------------- placing */
 
@@ -62,6 +61,18 @@ static void place_feed_forward(taker *t, const network *net, const network_layer
     d->ffn_post_norm = place_vector(t, &l->ffn_post_norm, net->n_embd);
 }
 
+static void place_parts(taker *t, const network *net, const network_layer *l, int parts, dev_layer *d) {
+    if (parts & PART_ATTN) place_attention(t, net, l, d);
+    if (parts & PART_FFN) place_feed_forward(t, net, l, d);
+}
+
+size_t cuda_place_part(const network *net, const network_layer *l, int part, char *base, dev_layer *d, bool *is_bad) {
+    taker t = {.base = base};
+    place_parts(&t, net, l, part, d);
+    *is_bad = *is_bad || t.is_bad;
+    return t.at;
+}
+
 size_t cuda_place_weights(const network *net, const backend_config *cfg, char *base, dev_weights *to, bool *is_bad) {
     dev_weights counted = {0};
     dev_layer layer;
@@ -69,8 +80,7 @@ size_t cuda_place_weights(const network *net, const backend_config *cfg, char *b
     if (!to) to = &counted;
     for (int32_t i = 0; i < net->n_layer; i++) {
         dev_layer *d = to->layers ? &to->layers[i] : &layer;
-        if (config_parts(cfg, i) & PART_ATTN) place_attention(&t, net, &net->layers[i], d);
-        if (config_parts(cfg, i) & PART_FFN) place_feed_forward(&t, net, &net->layers[i], d);
+        place_parts(&t, net, &net->layers[i], config_parts(cfg, i), d);
     }
     for (int i = 0; i < NETWORK_MAX_ROPES; i++)
         for (int j = 0; j < 2; j++)
@@ -84,16 +94,6 @@ size_t cuda_place_weights(const network *net, const backend_config *cfg, char *b
 }
 
 /* ---------------------------------------------------------------- moving */
-
-typedef struct mover {
-    cudaStream_t stream;
-    cuda_queue queue;
-    pool *pool;
-    char *pinned[N_SLOTS], *device[N_SLOTS];
-    size_t piece; /* bytes of a slot: at least one row */
-    cudaEvent_t free[N_SLOTS];
-    int slot;
-} mover;
 
 typedef struct copy {
     char *to;
@@ -145,8 +145,7 @@ typedef struct layer_move {
     const dev_matrix *matrix;
 } layer_move;
 
-static galen_status move_layer(mover *v, const network *net, const network_layer *l, int parts, const dev_layer *d,
-                               galen_error *err) {
+galen_status mover_layer(mover *v, const network *net, const network_layer *l, int parts, const dev_layer *d, galen_error *err) {
     const int64_t n_q = (int64_t)net->n_head * net->d_head, n_kv = (int64_t)net->n_head_kv * net->d_head;
     const layer_move all[] = {{PART_ATTN, &l->attn_norm, d->attn_norm, NULL},
                               {PART_ATTN, &l->attn_post_norm, d->attn_post_norm, NULL},
@@ -177,7 +176,7 @@ static galen_status move_all(mover *v, backend *b, galen_error *err) {
     const network *net = b->net;
     galen_status st = GALEN_OK;
     for (int32_t i = 0; !st && i < net->n_layer; i++)
-        st = move_layer(v, net, &net->layers[i], b->parts[i], &b->weights.layers[i], err);
+        st = mover_layer(v, net, &net->layers[i], b->parts[i], &b->weights.layers[i], err);
     for (int i = 0; i < NETWORK_MAX_ROPES; i++)
         for (int j = 0; !st && j < 2; j++)
             if (b->weights.inv_freq[i][j])
@@ -188,9 +187,8 @@ static galen_status move_all(mover *v, backend *b, galen_error *err) {
     return st;
 }
 
-/* Bytes of a slot: some 32 MiB, and a row of anything that cfg brings here. */
-static size_t piece_bytes(const network *net, const backend_config *cfg) {
-    size_t n = PIECE;
+size_t mover_piece(const network *net, const backend_config *cfg, size_t least) {
+    size_t n = least;
     if (cfg->has_head && net->head.row_bytes > n) n = net->head.row_bytes;
     for (int32_t i = 0; i < net->n_layer; i++) {
         const int taken = config_parts(cfg, i) | (cfg->streamed ? cfg->streamed[i] : 0);
@@ -205,42 +203,48 @@ static size_t piece_bytes(const network *net, const backend_config *cfg) {
 void cuda_weight_bytes(const network *net, const backend_config *cfg, uint64_t *weights, uint64_t *loading) {
     bool is_bad = false;
     *weights = cuda_place_weights(net, cfg, NULL, NULL, &is_bad);
-    *loading = N_SLOTS * piece_bytes(net, cfg);
+    *loading = N_SLOTS * mover_piece(net, cfg, PIECE);
     if (is_bad) *weights = UINT64_MAX;
 }
 
-static void mover_close(mover *v, backend *b) {
+void mover_close(mover *v) {
     for (int i = 0; i < N_SLOTS; i++) {
         if (v->pinned[i]) (void)cudaFreeHost(v->pinned[i]);
-        cuda_release(b, v->device[i], v->piece);
+        cuda_release(v->b, v->device[i], v->piece);
         if (v->free[i]) (void)cudaEventDestroy(v->free[i]);
     }
     if (v->stream) (void)cudaStreamDestroy(v->stream);
     pool_close(v->pool);
+    *v = (mover){0};
+}
+
+galen_status mover_open(mover *v, backend *b, size_t piece, int n_threads, galen_error *err) {
+    enum { MOST_THREADS = 16 }; /* more do not copy faster */
+    galen_status st = GALEN_OK;
+    v->b = b;
+    v->piece = piece;
+    int e = cudaStreamCreateWithFlags(&v->stream, cudaStreamNonBlocking);
+    for (int i = 0; !e && !st && i < N_SLOTS; i++) {
+        e = cudaHostAlloc((void **)&v->pinned[i], v->piece, cudaHostAllocDefault);
+        if (!e) e = cudaEventCreateWithFlags(&v->free[i], cudaEventDisableTiming);
+        if (!e) st = cuda_reserve(b, (void **)&v->device[i], v->piece, "buffers for loading weights", err);
+    }
+    if (e) return cuda_fail(err, e, "buffers for loading weights");
+    if (st) return st;
+    v->queue = (cuda_queue){.stream = v->stream, .n_sm = b->n_sm};
+    return pool_open(&v->pool, n_threads < 1 ? 1 : n_threads > MOST_THREADS ? MOST_THREADS : n_threads, err);
 }
 
 galen_status cuda_upload(backend *b, int n_threads, galen_error *err) {
-    const backend_config cfg = {.parts = b->parts, .has_head = b->has_head};
-    mover v = {.piece = piece_bytes(b->net, &cfg)};
-    galen_status st = GALEN_OK;
-    int e = cudaStreamCreateWithFlags(&v.stream, cudaStreamNonBlocking);
-    for (int i = 0; !e && !st && i < N_SLOTS; i++) {
-        e = cudaHostAlloc((void **)&v.pinned[i], v.piece, cudaHostAllocDefault);
-        if (!e) e = cudaEventCreateWithFlags(&v.free[i], cudaEventDisableTiming);
-        if (!e) st = cuda_reserve(b, (void **)&v.device[i], v.piece, "buffers for loading weights", err);
-    }
+    const backend_config cfg = {.parts = b->parts, .streamed = b->streamed, .has_head = b->has_head};
+    mover v = {0};
+    galen_status st = mover_open(&v, b, mover_piece(b->net, &cfg, PIECE), n_threads, err);
     if (st) goto fail;
-    if (!e) e = cudaMemsetAsync(b->memory, 0, b->memory_bytes, v.stream); /* paddings are zero */
-    if (e) {
-        st = cuda_fail(err, e, "buffers for loading weights");
-        goto fail;
-    }
-    v.queue = (cuda_queue){.stream = v.stream, .n_sm = b->n_sm};
-    st = pool_open(&v.pool, n_threads < 1 ? 1 : n_threads > 8 ? 8 : n_threads, err);
-    if (!st) st = move_all(&v, b, err);
-    e = cudaStreamSynchronize(v.stream);
+    int e = cudaMemsetAsync(b->memory, 0, b->memory_bytes, v.stream); /* paddings are zero */
+    if (!e) st = move_all(&v, b, err);
+    if (!st && !e) e = cudaStreamSynchronize(v.stream);
     if (!st && e) st = cuda_fail(err, e, "loading weights");
 fail:
-    mover_close(&v, b);
+    mover_close(&v);
     return st;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/cuda/gemm.h"
+#include "backend/cuda/stream.h"
 #include "base/checked.h"
 
 enum { UNPACKED_BYTES = 128 << 20, GEMM_BYTES = 32 << 20 };
@@ -123,7 +124,9 @@ static bool work_sizes(const network *net, const backend_config *cfg, const work
 void cuda_work_bytes(const network *net, const backend_config *cfg, const work_limits *lim, uint64_t *kv, uint64_t *buffers) {
     const work_shape s = shape_of(net, lim);
     size_t kv_bytes = 0, buffer_bytes = 0;
-    if (!work_sizes(net, cfg, lim, &s, &kv_bytes, &buffer_bytes)) kv_bytes = buffer_bytes = SIZE_MAX;
+    bool is_bad = !work_sizes(net, cfg, lim, &s, &kv_bytes, &buffer_bytes);
+    const size_t streaming = cuda_stream_bytes(net, cfg, lim, s.layer_bytes, &is_bad);
+    if (is_bad || !size_add(buffer_bytes, streaming, &buffer_bytes)) kv_bytes = buffer_bytes = SIZE_MAX;
     *kv = kv_bytes;
     *buffers = buffer_bytes;
 }
@@ -153,6 +156,7 @@ void cuda_work_close(backend_work *w) {
     for (int32_t i = 0; i < w->n_steps; i++)
         if (w->steps[i].exec) (void)cudaGraphExecDestroy(w->steps[i].exec);
     gemm_close(w->gemm);
+    cuda_stream_close(w);
     if (w->mail) (void)cudaFreeHost(w->mail);
     if (w->logits) (void)cudaFreeHost(w->logits);
     cuda_release(w->b, w->kv, w->kv_bytes);
@@ -200,6 +204,7 @@ galen_status cuda_work_open(backend_work **out, backend *b, const work_limits *l
     w->buf.a.f = w->buf.tmp; /* a norm's output is read before tmp is written again */
     w->buf.b.f = w->buf.ff;
     w->shape.kv.base = w->kv;
+    if ((st = cuda_stream_open(w, err))) goto fail;
     if (w->shape.tile_width) w->gemm = gemm_open();
     *out = w;
     return GALEN_OK;

@@ -1,0 +1,33 @@
+/* Weights on their way from the mapped file to planes on the device: at load (upload.c), and of streamed layers (stream.c). */
+#ifndef GALEN_BACKEND_CUDA_MOVER_H
+#define GALEN_BACKEND_CUDA_MOVER_H
+
+#include "backend/cuda/impl.h"
+#include "base/pool.h"
+
+enum { N_SLOTS = 2, PIECE = 32 << 20 };
+
+typedef struct mover {
+    backend *b;
+    cudaStream_t stream;
+    cuda_queue queue;
+    pool *pool;
+    char *pinned[N_SLOTS], *device[N_SLOTS];
+    size_t piece; /* bytes of a slot: at least one row */
+    cudaEvent_t free[N_SLOTS];
+    int slot;
+} mover;
+
+/** v all zero. Errors  NOMEM, DEVICE: close it all the same. */
+galen_status mover_open(mover *v, backend *b, size_t piece, int n_threads, galen_error *err);
+void mover_close(mover *v);
+/** Queue the parts of layer l on the mover's stream, into planes placed by cuda_place_part. The host's bytes are read on return.
+ */
+galen_status mover_layer(mover *v, const network *net, const network_layer *l, int parts, const dev_layer *d, galen_error *err);
+
+/** Bytes of a slot: at least `least`, and a row of anything that cfg brings to the device. Pure. */
+size_t mover_piece(const network *net, const backend_config *cfg, size_t least);
+/** One part of a layer placed at base, NULL: only counted. Returns the bytes. Pure. */
+size_t cuda_place_part(const network *net, const network_layer *l, int part, char *base, dev_layer *d, bool *is_bad);
+
+#endif
