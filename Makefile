@@ -31,7 +31,7 @@ HAVE_LIBEDIT := $(shell printf '\043include <histedit.h>\n' | $(CC) -E -x c - >/
 # A live view in monitor where ncurses is there; looks printed one after the other without it.
 HAVE_NCURSES := $(shell printf '\043include <ncurses.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
 # The server where libmicrohttpd is there; without it the build says so and the program has no verb serve.
-HAVE_MHD := $(and $(wildcard src/grammar/*.c),$(shell printf '\043include <microhttpd.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes))
+HAVE_MHD := $(shell printf '\043include <microhttpd.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
 # What the program links beyond the library: the store, the server, the terminal.
 APP_LDLIBS ?= -lsqlite3 $(if $(HAVE_MHD),-lmicrohttpd)
 CLI_LDLIBS := $(APP_LDLIBS) $(if $(HAVE_LIBEDIT),-ledit) $(if $(HAVE_NCURSES),-lncursesw)

@@ -56,7 +56,8 @@ static const char *read_one(const json_t *v, const char **role, bytes *text) {
     else
         return "of the roles system, developer, user, assistant, tool";
     if (strcmp(name, "tool") == 0 && !bytes_addf(text, "Result of the tool call: ")) return "smaller: out of memory";
-    if (strcmp(name, "assistant") == 0 && calls && !json_is_null(calls) && !json_is_array(calls)) return "of tool_calls that are a list";
+    if (strcmp(name, "assistant") == 0 && calls && !json_is_null(calls) && !json_is_array(calls))
+        return "of tool_calls that are a list";
     const bool has_calls = json_is_array(calls) && json_array_size(calls) > 0 && strcmp(name, "assistant") == 0;
     if (json_is_null(content) || !content) {
         if (!has_calls) return "of messages with a content";

@@ -188,7 +188,7 @@ static bool check_body(exchange *x, struct MHD_Connection *c) {
     }
     if (strcmp(x->route->method, "POST") != 0) return true;
     if (!has_body) {
-        reply_error(x, HTTP_NO_LENGTH, NULL, NULL);
+        reply_error(x, HTTP_NO_BODY, NULL, NULL);
         return false;
     }
     if (!type || strncasecmp(type, "application/json", 16) != 0 || (type[16] && type[16] != ';' && type[16] != ' ')) {

@@ -33,7 +33,7 @@
     X(METHOD, 405, "invalid_request_error", "method_not_allowed", "this path has no such method")                                \
     X(TIMEOUT, 408, "timeout_error", "timeout", "the body did not come in time")                                                 \
     X(CONFLICT, 409, "invalid_request_error", "case_busy", "this case is being worked on, or is closed")                         \
-    X(NO_LENGTH, 411, "invalid_request_error", "length_required", "a body is needed")                                            \
+    X(NO_BODY, 400, "invalid_request_error", "no_body", "a body is needed: one JSON object")                                     \
     X(TOO_LARGE, 413, "invalid_request_error", "body_too_large", "the body is over the limit")                                   \
     X(MEDIA, 415, "invalid_request_error", "unsupported_media_type", "Content-Type: application/json, not compressed")           \
     X(BUSY, 429, "rate_limit_error", "queue_full", "the queue is full; try again")                                               \

@@ -83,7 +83,7 @@ def check_lengths(s):
     row("J2 length and chunked", raw(s, head(*post, f"Content-Length: {n}", "Transfer-Encoding: chunked") + body)[0], 400, s)
     row("J2 two encodings", raw(s, head(*post, "Transfer-Encoding: chunked", "Transfer-Encoding: identity") + body)[0], (400, 0), s)
     row("J2 an unknown encoding", raw(s, head(*post, "Transfer-Encoding: gzip") + body)[0], (400, 411, 415, 501, 0), s)
-    row("J2 no body", raw(s, head(*post, "Connection: close"))[0], 411, s)
+    row("J2 no body", raw(s, head(*post, "Connection: close"))[0], 400, s)
     c = connect(s)
     c.sendall(head(*post, f"Content-Length: {n + 100}") + body)
     time.sleep(0.2)
