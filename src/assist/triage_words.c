@@ -4,16 +4,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "assist/latin.h"
 #include "assist/triage_impl.h"
 #include "base/utf8.h"
-
-/* Base letters of U+00C0..U+00FF and U+0100..U+017F; '*' is no letter. */
-static const char latin_1[] = "aaaaaaaceeeeiiiidnooooo*ouuuuytsaaaaaaaceeeeiiiidnooooo*ouuuuyty";
-static const char latin_a[] =
-    "aaaaaaccccccccddddeeeeeeeeeegggggggghhhhiiiiiiiiiiiijjkkkllllllllllnnnnnnnnnoooooooorrrrrrsssssssstttttt"
-    "uuuuuuuuuuuuwwyyyzzzzzzs";
-_Static_assert(sizeof latin_1 == 65, "U+00C0 to U+00FF");
-_Static_assert(sizeof latin_a == 129, "U+0100 to U+017F");
 
 typedef enum kind { IS_BREAK, IS_LETTER, IS_ALONE, IS_DIGIT, IS_INVISIBLE, IS_SIGN } kind;
 
@@ -26,10 +19,7 @@ typedef struct unit {
 
 static void fold_latin(unit *u) {
     u->n_fold = 1;
-    if (u->cp < 0x100)
-        u->fold[0] = latin_1[u->cp - 0xC0];
-    else
-        u->fold[0] = latin_a[u->cp - 0x100];
+    u->fold[0] = latin_base(u->cp);
     if (u->cp == 0xC6 || u->cp == 0xE6 || u->cp == 0x152 || u->cp == 0x153) {
         u->fold[1] = 'e';
         u->n_fold = 2;
@@ -37,7 +27,7 @@ static void fold_latin(unit *u) {
         u->fold[1] = 's';
         u->n_fold = 2;
     }
-    if (u->fold[0] == '*') u->kind = IS_BREAK;
+    if (!u->fold[0]) u->kind = IS_BREAK;
 }
 
 static uint32_t lower(uint32_t cp) {

@@ -94,6 +94,7 @@ struct verb_row {
 /* ------------------------------------------------------------ verbs, one file each */
 cli_exit verb_diagnose(cli *c);
 cli_exit verb_triage(cli *c);
+cli_exit verb_codes(cli *c);
 cli_exit verb_complete(cli *c);
 cli_exit verb_chat(cli *c);
 cli_exit verb_serve(cli *c);

@@ -55,10 +55,16 @@ const verb_row cli_verbs[] = {
      "diagnose, and it is not for emergencies. " MODEL_HELP,
      V_DIAGNOSE, 2, verb_diagnose},
     {"triage", "[SYMPTOMS]", "red flags in a description of symptoms, and how soon to act; no model is needed",
-     "Reads the symptoms from the argument, from --file or from standard input. Lists the red flags that rules recognise, each with "
+     "Reads the symptoms from the argument, from --file or from standard input. Lists the red flags that rules recognise, each "
+     "with "
      "the words it rests on and the guideline behind it, the level (self_care, consultation, consultation_24, emergency, "
      "emergency_ambulance) and questions that would rule a red flag out. No flag does not mean no danger.",
      V_TRIAGE, 1, verb_triage},
+    {"codes", "NAME", "the ICD-10-CM code of a condition's name",
+     "Looks a condition up in the official table and prints the code that a coder takes for the bare name, or \"no match\" when "
+     "nothing "
+     "fits well enough. Understands abbreviations (COPD, MI), British spelling, eponyms and a wrong letter.",
+     V_CODES, 1, verb_codes},
     {"complete", "[MODEL]", "continue a text",
      "Continues the prompt given by --prompt, --file or standard input, and writes the new text as it comes. " MODEL_HELP,
      V_COMPLETE, 1, verb_complete},
