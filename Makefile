@@ -1,4 +1,5 @@
 # Galen. `make help` lists what can be made. `make V=1` shows the commands.
+# `make` builds the GPU plugin too where nvcc is; `make all` builds everything else.
 # B is the build folder, so several builds can stand side by side: make B=build/asan SAN=address,undefined
 B ?= build
 CC := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
@@ -52,10 +53,11 @@ LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(B)/gen/embed_data.o
 APP_OBJ := $(APP_SRC:%.c=$(B)/%.o) $(B)/gen/embed_web.o
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 
-.PHONY: all lib demo test install uninstall clean help preflight FORCE
+.DEFAULT_GOAL := default
+.PHONY: default portable all lib demo test install uninstall clean help preflight FORCE
 .DELETE_ON_ERROR:
 all: $(B)/galen $(B)/libgalen.a $(B)/libgalen.so | icd10-try
-	@B='$(B)' CC='$(CC)' STARTED='$(STARTED)' VERSION='$(VERSION)' tools/build-summary
+	@B='$(B)' CC='$(CC)' STARTED='$(STARTED)' VERSION='$(VERSION)' NVCC='$(NVCC)' tools/build-summary
 lib: $(B)/libgalen.a
 
 $(B)/libgalen.a: $(LIB_OBJ)
@@ -171,6 +173,13 @@ $(FAKE_GPU): $(FAKE_GPU_OBJ)
 $(B)/tests/runtime/% $(B)/tests/fake/%: CPPFLAGS += -Itests/fake -Itests/kernels
 $(B)/tests/runtime/test_place $(B)/tests/runtime/test_splits: $(FAKE_GPU)
 
+# What a bare `make` makes.
+default: $(B)/galen $(B)/libgalen.a $(B)/libgalen.so $(if $(SAN),,$(if $(NVCC),$(B)/libgalen-cuda.so)) | icd10-try
+	@B='$(B)' CC='$(CC)' STARTED='$(STARTED)' VERSION='$(VERSION)' NVCC='$(NVCC)' tools/build-summary
+# To carry to a machine that has a GPU and none of the packages.
+portable: $(B)/galen $(B)/tests/tools/gpu_split $(if $(NVCC),$(B)/libgalen-cuda.so $(B)/tests/gpu/gpu_test)
+	@tools/portable '$(B)' '$(B)/portable'
+
 test:
 	@tools/need test && exec tests/run $(STEPS)
 
@@ -181,6 +190,7 @@ demo:
 install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/pkgconfig' '$(DESTDIR)$(PREFIX)/include/galen'
 	install -m 755 $(B)/galen '$(DESTDIR)$(PREFIX)/bin/galen'
+	[ ! -e $(B)/libgalen-cuda.so ] || { install -d '$(DESTDIR)$(PREFIX)/lib/galen' && install -m 755 $(B)/libgalen-cuda.so '$(DESTDIR)$(PREFIX)/lib/galen/'; }
 	install -m 644 $(B)/libgalen.a '$(DESTDIR)$(PREFIX)/lib/libgalen.a'
 	install -m 755 $(B)/libgalen.so '$(DESTDIR)$(PREFIX)/lib/libgalen.so.$(VERSION)'
 	ln -sf libgalen.so.$(VERSION) '$(DESTDIR)$(PREFIX)/lib/libgalen.so.0'
@@ -195,17 +205,21 @@ uninstall:
 	rm -rf '$(DESTDIR)$(PREFIX)/include/galen'
 	rm -f '$(DESTDIR)$(PREFIX)/share/galen/icd10cm.bin'
 	rm -f '$(DESTDIR)$(PREFIX)/share/man/man1/galen.1' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/galen'
+	rm -f '$(DESTDIR)$(PREFIX)/lib/galen/libgalen-cuda.so'
+	-rmdir '$(DESTDIR)$(PREFIX)/lib/galen' 2>/dev/null
 	rm -f '$(DESTDIR)$(PREFIX)/bin/galen' '$(DESTDIR)$(PREFIX)'/lib/libgalen.* '$(DESTDIR)$(PREFIX)/lib/pkgconfig/galen.pc'
 
 clean:
 	rm -rf $(B)
 
 help:
-	@echo 'make                  build build/galen, build/libgalen.a and build/libgalen.so'
+	@echo 'make                  build build/galen, build/libgalen.a and build/libgalen.so, and the GPU plugin where nvcc is'
+	@echo 'make all              the same without the GPU plugin'
 	@echo 'make icd10            build build/share/icd10cm.bin, the ICD-10-CM table (make tries it once by itself)'
 	@echo 'make demo             install what is needed, build, fetch a small model (93 MB, once), run a first differential'
 	@echo 'make test             install what tests need, build, run every test; make test STEPS="unit golden" runs some'
 	@echo 'make cuda             build the GPU plugin, build/libgalen-cuda.so (needs nvcc; GALEN_CUDA_ARCHS=90 narrows it)'
+	@echo 'make portable         build/portable: program, plugin and every library, to carry to another machine'
 	@echo 'make install PREFIX=/usr/local   galen, the libraries, the headers, galen.pc; DESTDIR is honoured'
 	@echo 'make uninstall        what install put there, away again'
 	@echo 'make clean            remove the build folder'

@@ -1,9 +1,14 @@
 # The GPU plugin. Included by the Makefile after B, CPPFLAGS and FLAGS are set:  include src/backend/cuda/cuda.mk
 #   make cuda          libgalen-cuda.so
 #   make gpu-tests     the test and benchmark binaries, which need libc and the driver only
-# GALEN_CUDA_ARCHS narrows the build: GALEN_CUDA_ARCHS=90 takes a minute or two, all seven several times that.
+# GALEN_CUDA_ARCHS narrows the build: GALEN_CUDA_ARCHS=90 takes two minutes of a core, all seven several times that.
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
-GALEN_CUDA_ARCHS ?= 75 80 86 89 90 100 120
+# The cards that are here; on a machine without one, all that are known.
+CUDA_ALL_ARCHS := 75 80 86 89 90 100 120
+ifndef GALEN_CUDA_ARCHS
+CUDA_HERE := $(if $(NVCC),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d . | grep -xE '7[5-9]|[89][0-9]|1[0-9][0-9]' | sort -nu))
+GALEN_CUDA_ARCHS := $(or $(strip $(CUDA_HERE)),$(CUDA_ALL_ARCHS))
+endif
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 CUDA_DIR := src/backend/cuda
 CUDA_LAST := $(lastword $(GALEN_CUDA_ARCHS))
