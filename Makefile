@@ -139,6 +139,8 @@ $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libgalen-app.a $(B)/libgalen.a
 WRAP := free munmap malloc calloc realloc reallocarray aligned_alloc posix_memalign strdup strndup mmap pthread_create
 $(B)/tests/faults/alloc_fail: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAP))
 comma := ,
+# The store's, whose SQLite and jansson are given the same allocator.
+$(B)/tests/store/test_store_faults: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc strdup free)
 $(B)/tests/faults/%: $(B)/tests/faults/%.o $(B)/libgalen.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)

@@ -74,7 +74,8 @@ galen_status view_open(case_view *v, const export_case *c, galen_error *err) {
         json_error_t e = {0};
         v->turns[i] = json_loadb(c->turns[i].json, c->turns[i].n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
         if (!v->turns[i]) {
-            const bool is_memory = json_error_code(&e) == json_error_out_of_memory;
+            /* jansson sets no code where an allocation failed, and one for everything that is wrong with the text. */
+            const bool is_memory = json_error_code(&e) == json_error_out_of_memory || json_error_code(&e) == json_error_unknown;
             view_close(v);
             return is_memory ? galen_fail(err, GALEN_E_NOMEM, 0, "case %lld: turn %zu", (long long)c->id, i + 1)
                              : galen_fail(err, GALEN_E_FORMAT, e.position > 0 ? (uint64_t)e.position : 0,

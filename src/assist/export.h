@@ -38,7 +38,8 @@ typedef struct export_text {
 } export_text;
 
 /** Write a document. Same case, same build: same bytes.
- *  Errors  FORMAT a turn is not JSON (err->offset: where in it); RANGE a document over 1 GiB; NOMEM. *out is all zero then. */
+ *  Errors  FORMAT a turn is not JSON (err->offset: where in it), or memory was out while it was read; RANGE a document over 1
+ * GiB; NOMEM. *out is all zero then. */
 galen_status export_write(export_format format, const export_case *c, export_text *out, galen_error *err);
 
 /** The format of a name ("text", "markdown", "json", "html", "fhir"). False: none. */

@@ -16,7 +16,8 @@ static json_t *time_json(int64_t ms) {
 static json_t *case_json(const export_case *c) {
     json_error_t e = {0};
     json_t *params = c->params ? json_loads(c->params, 0, &e) : json_null();
-    if (!params && json_error_code(&e) != json_error_out_of_memory) params = json_null();
+    const bool is_memory = json_error_code(&e) == json_error_out_of_memory || json_error_code(&e) == json_error_unknown;
+    if (!params && !is_memory) params = json_null();
     return json_pack("{s:I, s:o, s:o, s:I, s:I, s:o}", "id", (json_int_t)c->id, "created", time_json(c->created_ms), "changed",
                      time_json(c->changed_ms), "parent", (json_int_t)c->parent, "parent_turns", (json_int_t)c->parent_turns,
                      "params", params);
