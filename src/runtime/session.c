@@ -44,7 +44,7 @@ galen_status session_limits_of(const network *net, const galen_session_opts *o, 
 /* Works of its own, or a seat in the batcher. */
 static galen_status open_place(galen_session *s, const galen_session_opts *o, galen_error *err) {
     galen_status st;
-    work_limits lim;
+    work_limits lim = {0};
     if ((st = session_limits_of(model_network(s->model->net), o, &lim, err))) return st;
     s->n_ctx = lim.n_ctx;
     s->n_batch = lim.max_rows;

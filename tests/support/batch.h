@@ -180,7 +180,7 @@ static galen_batcher_stats batch_stats(const galen_batcher *b) {
 static void batch_is_clean(galen_batcher *b) {
     assert_int_equal(galen_batcher_drain(b, 60000, NULL), GALEN_OK);
     galen_batcher_stats s = batch_stats(b);
-    for (int i = 0; i < 2000 && s.last_step_s > 0; i++) { /* the thread sums up after the last callback */
+    for (int i = 0; i < 2000 && s.n_pages_used + s.n_running > 0; i++) { /* the thread sums up after the last callback */
         (void)usleep(1000);
         s = batch_stats(b);
     }
