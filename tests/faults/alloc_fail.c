@@ -242,6 +242,76 @@ done:
     galen_model_close(m);
 }
 
+typedef struct batched {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int n_ended;
+    galen_status st;
+    galen_error err;
+} batched;
+
+static void end_batched(void *user, const galen_end *end) {
+    batched *w = user;
+    pthread_mutex_lock(&w->lock);
+    if (end->status && !w->st) w->err = *end->error;
+    if (end->status && !w->st) w->st = end->status;
+    w->n_ended++;
+    pthread_cond_signal(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* Two requests and a session in a batcher. */
+static void scenario_batcher(const char *path, outcome *o) {
+    galen_model *m = NULL;
+    galen_batcher *b = NULL;
+    galen_session *s = NULL;
+    batched w = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    uint64_t hashes[2] = {1, 2}, id;
+    int n_sent = 0;
+    const int32_t prompt[] = {1, 5, 7, 9, 11};
+    const char *stops[] = {"never to be written"};
+    galen_model_opts mo = galen_model_default_opts();
+    galen_batcher_opts bo = galen_batcher_default_opts();
+    galen_session_opts so = galen_session_default_opts();
+    mo.device = "cpu";
+    mo.n_threads = 1;
+    bo.n_ctx = 128;
+    bo.max_seqs = 2;
+    bo.n_batch = 32;
+    o->st = galen_model_open(&m, path, &mo, &o->err);
+    if (!o->st) o->st = galen_batcher_open(&b, m, &bo, &o->err);
+    so.batcher = b;
+    for (int i = 0; i < 2 && !o->st; i++) {
+        galen_request_opts r = galen_request_default_opts();
+        r.prompt = prompt;
+        r.n_prompt = 5 - i;
+        r.generate.max_tokens = 4;
+        r.generate.stop = stops;
+        r.generate.n_stop = 1;
+        r.generate.on_chunk = take_chunk;
+        r.generate.user = &hashes[i];
+        r.labels = prompt;
+        r.n_labels = 2;
+        r.pooling = GALEN_POOL_MEAN;
+        r.salt = "salt";
+        r.client = i ? "a" : "b";
+        r.on_end = end_batched;
+        r.user = &w;
+        o->st = galen_batcher_submit(b, &r, &id, &o->err);
+        n_sent += !o->st;
+    }
+    pthread_mutex_lock(&w.lock);
+    while (w.n_ended < n_sent) (void)pthread_cond_wait(&w.changed, &w.lock);
+    pthread_mutex_unlock(&w.lock);
+    if (!o->st && w.st) o->st = w.st, o->err = w.err;
+    if (!o->st) o->st = galen_session_open(&s, m, &so, &o->err);
+    if (!o->st) o->st = galen_session_eval(s, prompt, 5, NULL, &o->err);
+    hash_bytes(&o->hash, hashes, sizeof hashes);
+    galen_session_close(s);
+    galen_batcher_close(b);
+    galen_model_close(m);
+}
+
 static char synth_path[4096];
 
 static void scenario_synth(const char *path, outcome *o) {
@@ -349,6 +419,7 @@ int main(int argc, char **argv) {
     }
     run_all("answer", scenario_answer, model);
     run_all("ref", scenario_ref, model);
+    run_all("batcher", scenario_batcher, model);
     run_all("synth", scenario_synth, NULL);
     for (int i = 1; i < argc; i++) run_all(argv[i], scenario_answer, argv[i]);
     (void)unlink(model);
