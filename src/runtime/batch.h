@@ -30,6 +30,7 @@ typedef struct request {
     double *pooled;               /* [n_embd] */
     float *embedding;             /* [n_embd] */
     int32_t n_pooled;             /* positions in pooled */
+    int32_t n_forced;             /* the last tokens: left no choice by the grammar, not told yet */
     struct request *prev, *next;  /* lock: all that have not ended */
     arena mem;
 } request;

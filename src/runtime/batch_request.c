@@ -52,7 +52,8 @@ static void copy_generate(request *r, bool *is_bad) {
     char **stop = g->n_stop ? arena_alloc(&r->mem, g->n_stop, sizeof *stop) : NULL;
     if (g->n_stop && !stop) *is_bad = true;
     for (size_t i = 0; i < g->n_stop && !*is_bad; i++) {
-        stop[i] = arena_strndup(&r->mem, g->stop[i], strlen(g->stop[i]));
+        const char *text = g->stop[i] ? g->stop[i] : ""; /* refused like an empty one */
+        stop[i] = arena_strndup(&r->mem, text, strlen(text));
         *is_bad |= !stop[i];
     }
     g->stop = (const char *const *)stop;
@@ -80,7 +81,6 @@ static int32_t most_tokens(const galen_batcher *b, const galen_request_opts *o) 
 
 galen_status request_open(seq **out, const galen_batcher *b, const galen_request_opts *opts, galen_error *err) {
     galen_status st;
-    generation probe = {0};
     seq *s = NULL;
     request *r = NULL;
     *out = NULL;
@@ -90,9 +90,6 @@ galen_status request_open(seq **out, const galen_batcher *b, const galen_request
     if ((st = opts_take(&g, sizeof g, &o.generate, "galen_generate_opts", err))) return st;
     o.generate = g;
     if ((st = check(b, &o, err))) return st;
-    st = generation_open(&probe, b->m->vocab, &o.generate, err); /* before anything is copied */
-    generation_close(&probe);
-    if (st) return st;
     if ((st = seq_open(&s, most_tokens(b, &o), o.client, o.salt, err))) goto fail;
     r = calloc(1, sizeof *r);
     if (!r) {
@@ -193,24 +190,65 @@ static void take_prompt(request *r, const float *logits) {
     for (int32_t i = 0; i < r->o.n_labels; i++) r->label_logprobs[i] = (float)((double)logits[r->o.labels[i]] - log_sum);
 }
 
+/* Append the tokens that the grammar leaves no choice about. Where their log-probabilities are wanted each is told when the
+ * logits before it are there: the first's may be (else NULL). */
+static galen_status append_forced(galen_batcher *b, seq *s, const float *logits, bool *is_over, galen_error *err) {
+    generation *g = &s->req->gen;
+    int32_t ids[MAX_FORCED], n, cap = b->o.n_ctx - s->n_tokens;
+    if (cap > MAX_FORCED) cap = MAX_FORCED;
+    if (g->o.max_tokens >= 0 && cap > g->o.max_tokens - g->n_generated) cap = g->o.max_tokens - g->n_generated;
+    galen_status st = generation_forced(g, ids, cap, &n, err);
+    if (st || n == 0) return st;
+    memcpy(s->tokens + s->n_tokens, ids, (size_t)n * sizeof *ids);
+    s->n_tokens += n;
+    const bool is_told_later = g->o.on_chunk && g->o.n_top_logprobs >= 0;
+    const int32_t n_now = !is_told_later ? n : logits ? 1 : 0;
+    for (int32_t i = 0; i < n_now && !st && !*is_over; i++)
+        st = generation_take(g, ids[i], is_told_later ? logits : NULL, is_over, err);
+    s->req->n_forced = n - n_now;
+    return st;
+}
+
+/* All is evaluated and told: choose what follows. */
+static galen_status choose(galen_batcher *b, seq *s, const float *logits, bool *is_over, galen_error *err) {
+    request *r = s->req;
+    generation *g = &r->gen;
+    const int32_t before = s->n_tokens;
+    int32_t id;
+    galen_status st = GALEN_OK;
+    if (!r->is_evaluated) {
+        take_prompt(r, logits);
+        if (!generation_is_full(g)) st = append_forced(b, s, logits, is_over, err);
+    }
+    if (st || *is_over || (*is_over = generation_is_full(g))) return st;
+    if (s->n_tokens > before) return GALEN_OK;
+    st = generation_step(g, &b->choice, logits, s->tokens, s->n_tokens, &id, is_over, err);
+    if (st || *is_over) return st;
+    *is_over = generation_is_full(g) || s->n_tokens == b->o.n_ctx; /* LENGTH, either way */
+    if (*is_over) return GALEN_OK;
+    s->tokens[s->n_tokens++] = id;
+    st = append_forced(b, s, NULL, is_over, err);
+    if (!st && !*is_over) *is_over = generation_is_full(g);
+    return st;
+}
+
 galen_status request_take_logits(galen_batcher *b, seq *s, int32_t pos, const float *logits, bool *is_over, galen_error *err) {
     request *r = s->req;
-    int32_t id;
+    const int32_t before = r->gen.n_generated;
     *is_over = false;
     galen_status st = take_scores(s, pos, logits, err);
-    if (st || pos < s->n_tokens - 1) return st;
-    if (!r->is_evaluated) take_prompt(r, logits);
-    *is_over = generation_is_full(&r->gen);
-    if (*is_over) return GALEN_OK;
-    const int32_t before = r->gen.n_generated;
-    st = generation_step(&r->gen, &b->choice, logits, s->tokens, s->n_tokens, &id, is_over, err);
-    if (r->usage.first_token_s == 0) r->usage.first_token_s = seconds_since(r->submitted_ns);
+    if (st) return st;
+    if (pos < s->n_tokens - 1 && pos >= s->n_tokens - 1 - r->n_forced) {
+        r->n_forced--;
+        st = generation_take(&r->gen, s->tokens[pos + 1], logits, is_over, err);
+        if (!st && !*is_over && r->n_forced == 0) *is_over = generation_is_full(&r->gen);
+    } else if (pos == s->n_tokens - 1) {
+        st = choose(b, s, logits, is_over, err);
+        if (r->usage.first_token_s == 0 && r->gen.n_generated > 0) r->usage.first_token_s = seconds_since(r->submitted_ns);
+    }
     b->tally.n_generated_tokens += (uint64_t)(r->gen.n_generated - before);
     if (!st && *is_over && r->gen.finish == GALEN_FINISH_CANCELLED) st = no_more(err);
-    if (st || *is_over) return st;
-    *is_over = generation_is_full(&r->gen) || s->n_tokens == b->o.n_ctx; /* LENGTH, either way */
-    if (!*is_over) s->tokens[s->n_tokens++] = id;
-    return GALEN_OK;
+    return st;
 }
 
 /* ---------------------------------------------------------------- the end */

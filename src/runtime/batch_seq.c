@@ -65,7 +65,7 @@ void seq_move(galen_batcher *b, seq *s, seq_state to) {
 /* ---------------------------------------------------------------- what is wanted of it */
 
 int32_t seq_first_needed(const seq *s) {
-    int32_t first = s->n_tokens - 1;
+    int32_t first = s->n_tokens - 1 - (s->req ? s->req->n_forced : 0);
     if (s->seat) return s->seat->is_all && s->n_out < first ? s->n_out : first;
     const galen_request_opts *o = &s->req->o;
     const int32_t score = o->score_from > 1 ? o->score_from - 1 : 0, scored = score > s->n_out ? score : s->n_out;
@@ -78,6 +78,7 @@ bool seq_wants(const seq *s, int32_t pos) {
     if (pos < s->n_out) return false;
     if (pos == s->n_tokens - 1) return true;
     if (s->seat) return s->seat->is_all;
+    if (pos >= s->n_tokens - 1 - s->req->n_forced) return true;
     const galen_request_opts *o = &s->req->o;
     return o->score_from >= 0 && pos + 1 >= o->score_from && pos + 1 < o->n_prompt;
 }

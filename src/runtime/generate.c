@@ -6,8 +6,6 @@
 #include "runtime/generation.h"
 #include "runtime/runtime.h"
 
-enum { MAX_FORCED = 32 }; /* tokens that a grammar leaves no choice about, evaluated together */
-
 /* A generation and its working memory. */
 typedef struct run {
     galen_session *s;

@@ -6,7 +6,10 @@
 #include "runtime/release.h"
 #include "runtime/sampler.h"
 
-enum { GENERATION_MAX_TOP = 20 }; /* log-probabilities told beside a token's own */
+enum {
+    GENERATION_MAX_TOP = 20, /* log-probabilities told beside a token's own                            */
+    MAX_FORCED = 32          /* tokens that a grammar leaves no choice about, evaluated together */
+};
 
 typedef struct generation {
     const tokenizer *vocab;

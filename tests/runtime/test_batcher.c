@@ -247,6 +247,51 @@ static void scores_labels_and_embeddings(void **state) {
     galen_model_close(m);
 }
 
+/* ---------------------------------------------------------------- grammars */
+
+/* Much of these texts is bound to come: forced tokens take another way through the steps, with log-probabilities and without. */
+static void grammars_give_the_bytes_of_a_session(void **state) {
+    (void)state;
+    enum { JOBS = 16 };
+    static const char *const texts[] = {"root ::= \"yes, always\" | \"no, never\"", "root ::= \"only this\"",
+                                        "root ::= (\"abc\" [0-9] \"defghijkl\")*", "root ::= [a-c]+ \"end of it\""};
+    static job jobs[JOBS], want[JOBS];
+    tiny_write(path, "llama", NULL, 0);
+    galen_model *m = tiny_open(path, "cpu", 2);
+    galen_batcher_opts o = small();
+    o.max_seqs = 5;
+    o.kv_tokens = CTX;
+    o.n_batch = 24;
+    galen_grammar *grammars[4];
+    for (int i = 0; i < 4; i++) {
+        galen_error err;
+        if (galen_grammar_open(&grammars[i], m, GALEN_GRAMMAR_GBNF, texts[i], strlen(texts[i]), &err)) fail_msg("%s", err.msg);
+    }
+    galen_batcher *b = open_batcher(m, &o);
+    for (int i = 0; i < JOBS; i++) {
+        want[i] = job_make((uint64_t)i, 150);
+        want[i].max_tokens = i % 5 == 4 ? 6 : 60;
+        want[i].grammar = grammars[(i / 4) % 4];
+        if (i == 3) want[i].n_prompt = CTX - 5; /* the context ends first */
+        for (int k = 0; k < want[i].n_prompt; k++) want[i].prompt[k] = 3 + (k * (i + 3)) % 255;
+        jobs[i] = want[i];
+        job_alone(m, &want[i], CTX, "f16");
+        assert_int_equal(job_submit(b, &jobs[i], NULL), GALEN_OK);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        job_wait(&jobs[i]);
+        assert_int_equal(jobs[i].st, GALEN_OK);
+        assert_true(jobs[i].n_text > 0 || (i / 4) % 4 == 2); /* that one may be empty */
+        if (!job_is_same(&jobs[i], &want[i]))
+            fail_msg("job %d: \"%.*s\" here, \"%.*s\" alone", i, (int)jobs[i].n_text, jobs[i].text, (int)want[i].n_text,
+                     want[i].text);
+    }
+    batch_is_clean(b);
+    galen_batcher_close(b);
+    for (int i = 0; i < 4; i++) galen_grammar_close(grammars[i]);
+    galen_model_close(m);
+}
+
 /* ---------------------------------------------------------------- limits and ends */
 
 static void bad_requests_are_named(void **state) {
@@ -501,6 +546,7 @@ int main(void) {
         cmocka_unit_test(known_prefixes_are_reused_and_counted),
         cmocka_unit_test(twins_share_a_prompt_under_way),
         cmocka_unit_test(scores_labels_and_embeddings),
+        cmocka_unit_test(grammars_give_the_bytes_of_a_session),
         cmocka_unit_test(bad_requests_are_named),
         cmocka_unit_test(bad_batchers_are_named),
         cmocka_unit_test(a_full_queue_refuses),

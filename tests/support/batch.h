@@ -25,6 +25,7 @@ typedef struct job {
     const char *stop, *client, *salt;
     galen_pooling pooling;
     int64_t timeout_ms;
+    const galen_grammar *grammar;
     int32_t cancel_after; /* chunks; 0 = never */
     /* what came */
     uint64_t id;
@@ -88,6 +89,7 @@ static galen_generate_opts job_generate(job *j) {
     o.n_stop = j->stop != NULL;
     o.on_chunk = job_take;
     o.user = j;
+    o.grammar = j->grammar;
     return o;
 }
 
