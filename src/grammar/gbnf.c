@@ -254,7 +254,7 @@ static void read_repeat(gbnf *g) {
         return;
     }
     if (c == '{') {
-        bool has_min, has_max;
+        bool has_min = false, has_max = false;
         skip(g, false);
         max = min = read_count(g, &has_min);
         skip(g, false);
