@@ -9,10 +9,9 @@ WERROR ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 VERSION := 0.1.0
-STARTED := $(shell date +%s)
 
-# All cores unless the caller says otherwise.
-ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+# All cores unless the caller says otherwise; a phase of tools/build-all has its jobs from the make that called it.
+ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS))$(GALEN_PHASE),)
 MAKEFLAGS += -j$(shell nproc)
 endif
 MAKEFLAGS += --no-print-directory
@@ -54,10 +53,10 @@ APP_OBJ := $(APP_SRC:%.c=$(B)/%.o) $(B)/gen/embed_web.o
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 
 .DEFAULT_GOAL := default
-.PHONY: default portable all lib demo test install uninstall clean help preflight FORCE
+.PHONY: default program portable all lib demo test install uninstall clean help preflight FORCE
 .DELETE_ON_ERROR:
 all: $(B)/galen $(B)/libgalen.a $(B)/libgalen.so | icd10-try
-	@B='$(B)' CC='$(CC)' STARTED='$(STARTED)' VERSION='$(VERSION)' NVCC='$(NVCC)' tools/build-summary
+	@B='$(B)' CC='$(CC)' NVCC='$(NVCC)' tools/build-summary
 lib: $(B)/libgalen.a
 
 $(B)/libgalen.a: $(LIB_OBJ)
@@ -78,10 +77,11 @@ $(B)/galen: $(CLI_OBJ) $(B)/libgalen-app.a $(B)/libgalen.a
 # A build tool that is missing is named, with the command that installs it.
 preflight:
 	@CC='$(CC)' tools/need --check build
-# Other flags: other objects. WERROR changes none.
-$(B)/.flags: FORCE | preflight
-	@mkdir -p $(@D)
-	@echo '$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS)' > $@
+# Other flags: other objects. WERROR changes none. Compared while the makefile is read, so that `make -n` counts what is stale.
+keep = $(shell mkdir -p $(dir $(1)) && { printf '%s\n' '$(2)' | cmp -s - $(1) || printf '%s\n' '$(2)' > $(1); })
+ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+$(call keep,$(B)/.flags,$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS))
+endif
 $(B)/gen/galen_build.h: FORCE | preflight
 	@mkdir -p $(@D)
 	@VERSION='$(VERSION)' tools/build-info | cmp -s - $@ || VERSION='$(VERSION)' tools/build-info > $@
@@ -104,7 +104,7 @@ $(B)/src/runtime/version.o: $(B)/gen/galen_build.h
 $(B)/%_avx2.o: ISA_FLAGS = -mavx2 -mfma -mf16c
 $(B)/%_avx512.o: ISA_FLAGS = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 $(B)/%_neon.o: ISA_FLAGS = -march=armv8.2-a+dotprod+fp16
-$(B)/%.o: %.c $(B)/.flags
+$(B)/%.o: %.c $(B)/.flags | preflight
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) $(WERROR) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
@@ -175,9 +175,11 @@ $(FAKE_GPU): $(FAKE_GPU_OBJ)
 $(B)/tests/runtime/% $(B)/tests/fake/%: CPPFLAGS += -Itests/fake -Itests/kernels
 $(B)/tests/runtime/test_place $(B)/tests/runtime/test_splits: $(FAKE_GPU)
 
-# What a bare `make` makes.
-default: $(B)/galen $(B)/libgalen.a $(B)/libgalen.so $(if $(SAN),,$(if $(NVCC),$(B)/libgalen-cuda.so)) | icd10-try
-	@B='$(B)' CC='$(CC)' STARTED='$(STARTED)' VERSION='$(VERSION)' NVCC='$(NVCC)' tools/build-summary
+# What a bare `make` makes, in phases with progress: tools/build-all makes `program`, `icd10-try`, then `cuda` where nvcc is.
+default: preflight
+	+@MAKE='$(MAKE)' B='$(B)' CC='$(CC)' V='$(V)' NVCC='$(if $(SAN),,$(NVCC))' ARCHS='$(GALEN_CUDA_ARCHS)' HAVE_MHD='$(HAVE_MHD)' \
+	    HAVE_LIBEDIT='$(HAVE_LIBEDIT)' HAVE_NCURSES='$(HAVE_NCURSES)' tools/build-all
+program: $(B)/galen $(B)/libgalen.a $(B)/libgalen.so
 # To carry to a machine that has a GPU and none of the packages.
 portable: $(B)/galen $(B)/tests/tools/gpu_split $(if $(NVCC),$(B)/libgalen-cuda.so $(B)/tests/gpu/gpu_test)
 	@tools/portable '$(B)' '$(B)/portable'

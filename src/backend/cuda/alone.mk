@@ -9,6 +9,7 @@ CPPFLAGS += -D_GNU_SOURCE -DGALEN_BUILD -Iinclude -Isrc
 FLAGS := -std=c11 -O2 -g -Wall -Wextra -fvisibility=hidden -ffp-contract=off -fno-math-errno -fPIC -pthread
 say = @printf '  %-5s %s\n' '$(1)' '$(2)'
 Q := @
+keep = $(shell mkdir -p $(dir $(1)) && { printf '%s\n' '$(2)' | cmp -s - $(1) || printf '%s\n' '$(2)' > $(1); })
 .PHONY: FORCE
 .DELETE_ON_ERROR:
 default: gpu-tests cuda

@@ -5,6 +5,9 @@
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 # The cards that are here; on a machine without one, all that are known.
 CUDA_ALL_ARCHS := 75 80 86 89 90 100 120
+ifeq ($(GALEN_CUDA_ARCHS),all)
+override GALEN_CUDA_ARCHS := $(CUDA_ALL_ARCHS)
+endif
 ifndef GALEN_CUDA_ARCHS
 CUDA_HERE := $(if $(NVCC),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d . | grep -xE '7[5-9]|[89][0-9]|1[0-9][0-9]' | sort -nu))
 GALEN_CUDA_ARCHS := $(or $(strip $(CUDA_HERE)),$(CUDA_ALL_ARCHS))
@@ -39,9 +42,9 @@ $(B)/%.cu.o: %.cu $(B)/.cuda-flags | need-nvcc
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC) $(CUDA_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
-$(B)/.cuda-flags: FORCE
-	@mkdir -p $(@D)
-	@echo '$(NVCC) $(CUDA_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(CUDA_FLAGS)' > $@
+ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+$(call keep,$(B)/.cuda-flags,$(NVCC) $(CUDA_FLAGS))
+endif
 
 # Only the entry point is visible.
 $(B)/libgalen-cuda.so: $(CUDA_CU_OBJ) $(CUDA_C_OBJ) $(CUDA_CORE_OBJ)
