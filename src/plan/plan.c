@@ -216,7 +216,7 @@ static galen_status refuse(const plan *p, const plan_request *r, galen_error *er
     if (plan_uses_device(p) && plan_peak(&p->device) > r->device_free)
         return galen_fail(err, GALEN_E_NOMEM, plan_peak(&p->device), "%d of %d layers on the GPU need %s, %s are free",
                           p->n_whole ? p->n_whole : p->n_ffn, p->n_layer, gib(plan_peak(&p->device), a), gib(r->device_free, b));
-    return galen_fail(err, GALEN_E_NOMEM, 0,
+    return galen_fail(err, GALEN_E_NOMEM, plan_total(&p->host),
                       "the host's part of the model needs %s of memory (weights, KV, buffers), %s are free",
                       gib(plan_total(&p->host), a), gib(r->host_free, b));
 }

@@ -76,18 +76,17 @@ static void add_layers(list *l, const plan_request *r) {
     plan_request q = *r;
     char what[64], option[48];
     if (r->gpu_layers == PLAN_AUTO || !r->device) return;
-    plan *p = NULL;
-    galen_error why;
-    int32_t n = r->gpu_layers < r->net->n_layer ? r->gpu_layers : r->net->n_layer;
-    for (; n > 0 && !p; n--) {
+    for (int32_t n = (r->gpu_layers < r->net->n_layer ? r->gpu_layers : r->net->n_layer) - 1; n > 0; n--) {
+        plan *p = NULL;
+        galen_error why;
         q.gpu_layers = n;
-        (void)plan_choose(&p, &q, &why);
+        if (plan_choose(&p, &q, &why)) continue;
+        plan_free(p);
+        (void)snprintf(what, sizeof what, "%d layers on the GPU", n);
+        (void)snprintf(option, sizeof option, "--gpu-layers %d", n);
+        add(l, &q, what, option);
+        break;
     }
-    plan_free(p);
-    if (!p || q.gpu_layers >= r->gpu_layers) return;
-    (void)snprintf(what, sizeof what, "%d layers on the GPU", q.gpu_layers);
-    (void)snprintf(option, sizeof option, "--gpu-layers %d", q.gpu_layers);
-    add(l, &q, what, option);
     q.gpu_layers = PLAN_AUTO;
     add(l, &q, "as many layers as fit", "--gpu-layers auto");
 }

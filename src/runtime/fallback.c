@@ -14,7 +14,7 @@ static const rule rules[N_FALL_EVENTS] = {
                         FALL_CPU, GALEN_E_DEVICE, false, false, false},
     [FALL_NO_DEVICE] = {"the GPU is not used", "galen doctor says more; --device cpu asks for this", FALL_CPU, GALEN_E_DEVICE,
                         false, false, false},
-    [FALL_NO_FIT] = {"fewer layers on the GPU than asked for", "--gpu-layers auto takes as many as fit", FALL_FEWER,
+    [FALL_NO_FIT] = {"the layers asked for do not fit the GPU", "--gpu-layers auto takes as many as fit", FALL_FEWER,
                      GALEN_E_NOMEM, true, false, true},
     [FALL_UNUSED] = {"a GPU is here and not used", "galen plan says more; --device cpu asks for this", FALL_CPU, GALEN_E_NOMEM,
                      false, false, true},

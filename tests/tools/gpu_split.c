@@ -10,7 +10,7 @@
 
 #include "galen/galen.h"
 
-enum { N_TEXT = 96, N_DECODE = 48, N_PREFILL = 512, REPEATS = 5, N_CTX = 4096 };
+enum { N_TEXT = 96, N_DECODE = 48, N_PREFILL = 512, REPEATS = 5, N_CTX = 2048 };
 #define GIB ((uint64_t)1 << 30)
 
 static int n_passed, n_failed;
