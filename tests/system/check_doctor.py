@@ -3,6 +3,7 @@
 NVIDIA's library (GALEN_NVML, FAKE_NVML) and an empty PATH. Prints 'N passed, N failed'."""
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -133,6 +134,10 @@ def explain():
     for i in ids:
         rc, out, _ = run("explain", i)
         check("explain " + i, rc == 0 and len(out) > 60, out)
+    page = open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/gpu.md"), encoding="utf-8").read()
+    troubles = [line for line in page.split("\n") if re.match(r"\| \d+\. ", line)]
+    named = [set(re.findall(r"`([a-z]+\.[a-z]+)`", line)) for line in troubles]
+    check("docs/gpu.md: ten troubles, each with a check that is there", len(troubles) == 10 and all(n and n <= set(ids) for n in named), named)
     rc, _, err = run("explain", "gpu.memroy")
     check("explain: a near miss", rc == 2 and "gpu.memory" in err, err)
 
