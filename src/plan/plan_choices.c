@@ -30,10 +30,17 @@ static bool lean_open(lean *l, const network *net) {
     for (int32_t i = 0; i < net->n_layer; i++) {
         network_layer *to = &l->layers[i];
         *to = net->layers[i];
-        tensor *const four[] = {&to->wq, &to->wk, &to->wo, &to->w_gate, &to->w_up};
-        tensor *const six[] = {&to->wv, &to->w_down};
-        for (size_t j = 0; j < sizeof four / sizeof *four; j++) is_smaller |= retype(four[j], TENSOR_Q4_K);
-        for (size_t j = 0; j < sizeof six / sizeof *six; j++) is_smaller |= retype(six[j], i % 2 ? TENSOR_Q4_K : TENSOR_Q6_K);
+        static const struct {
+            size_t field;
+            bool is_finer; /* every second layer's in Q6_K */
+        } matrices[] = {{offsetof(network_layer, wq), false},   {offsetof(network_layer, wk), false},
+                        {offsetof(network_layer, wo), false},   {offsetof(network_layer, w_gate), false},
+                        {offsetof(network_layer, w_up), false}, {offsetof(network_layer, wv), true},
+                        {offsetof(network_layer, w_down), true}};
+        for (size_t j = 0; j < sizeof matrices / sizeof matrices[0]; j++) {
+            tensor *t = (tensor *)(void *)((char *)to + matrices[j].field);
+            is_smaller |= retype(t, matrices[j].is_finer && i % 2 == 0 ? TENSOR_Q6_K : TENSOR_Q4_K);
+        }
     }
     const bool is_tied = net->head.data == net->embd.data;
     is_smaller |= retype(&l->net.embd, is_tied ? TENSOR_Q6_K : TENSOR_Q4_K);

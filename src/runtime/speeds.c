@@ -106,7 +106,15 @@ static bool is_sane(const entry *e) {
 static bool parse(const char *line, const char *key, entry *out) {
     const size_t n = strlen(key);
     if (strncmp(line, key, n) != 0 || line[n] != '\t') return false;
-    return sscanf(line + n, "%lf %lf %lf %lf", &out->host, &out->device, &out->upload, &out->hop_s) == 4 && is_sane(out);
+    double *const to[] = {&out->host, &out->device, &out->upload, &out->hop_s};
+    const char *p = line + n;
+    for (size_t i = 0; i < sizeof to / sizeof to[0]; i++) {
+        char *end;
+        *to[i] = strtod(p, &end);
+        if (end == p) return false;
+        p = end;
+    }
+    return is_sane(out);
 }
 
 static bool file_path(char *out, const char *dir, const char *suffix) {

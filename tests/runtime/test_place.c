@@ -74,14 +74,10 @@ static int set_up(void **state) {
     galen_error err;
     said s;
     galen_synth_opts so = galen_synth_default_opts();
-    const char *build = getenv("GALEN_BUILD");
     Dl_info here;
     assert_true(dladdr((void *)(uintptr_t)&set_up, &here));
-    if (build)
-        (void)snprintf(plugin_dir, sizeof plugin_dir, "%s/tests/fake", build);
-    else
-        (void)snprintf(plugin_dir, sizeof plugin_dir, "%.*s/../fake", (int)(strrchr(here.dli_fname, '/') - here.dli_fname),
-                       here.dli_fname);
+    (void)snprintf(plugin_dir, sizeof plugin_dir, "%.*s/../fake", (int)(strrchr(here.dli_fname, '/') - here.dli_fname),
+                   here.dli_fname);
     assert_int_equal(setenv("GALEN_PLUGIN_DIR", plugin_dir, 1), 0);
     char file[600];
     (void)snprintf(file, sizeof file, "%s/libgalen-cuda.so", plugin_dir);
