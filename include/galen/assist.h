@@ -168,20 +168,18 @@ typedef struct galen_questions galen_questions;
 typedef enum galen_assist_part {
     GALEN_PART_TRIAGE,    /* .triage: before any token; again whenever the model or an answer raised it              */
     GALEN_PART_CONDITION, /* .text: the name number .index, whole, in the order of writing                           */
-    GALEN_PART_RANKING,   /* .differential: the five ranked, with confidences; again after each answer               */
-    GALEN_PART_EVIDENCE,  /* .differential: now with the quotes for and against                                      */
-    GALEN_PART_QUESTION,  /* .text: words of question number .index in the order of writing; is_end: it is whole     */
+    GALEN_PART_RANKING,   /* .differential: the five ranked, with confidences and quotes; again after each answer     */
+    GALEN_PART_QUESTION,  /* .text: the question number .index, whole, in the order of writing                       */
     GALEN_PART_QUESTIONS  /* .questions: all, the best first                                                         */
 } galen_assist_part;
 
-/** What is ready, as it becomes ready. What was given stands: no text is ever taken back, and the pieces of a question joined are
- *  its text. Pointers live during the callback. */
+/** What is ready, as it becomes ready. What was given stands: no text is ever taken back. Pointers live during the callback. */
 typedef struct galen_assist_event {
     galen_assist_part part;
     int32_t index;    /* 0.. of CONDITION and QUESTION, in the order of writing; the ranking may differ */
     const char *text; /* valid UTF-8, no line break, not NUL-terminated */
-    size_t text_len;  /* may be 0 at the end */
-    bool is_end;      /* the item is whole */
+    size_t text_len;
+    bool is_end; /* the item is whole: always, so far */
     const galen_triage *triage;
     const galen_differential *differential;
     const galen_questions *questions;
@@ -190,13 +188,16 @@ typedef struct galen_assist_event {
 /** false = stop; the call then returns GALEN_E_CANCELLED. */
 typedef bool (*galen_assist_fn)(void *user, const galen_assist_event *event);
 
-/** How a model's raw probabilities become confidences: p ~ (choice^(1-name_weight) * name^name_weight)^(1/temperature). */
+/** How a model's raw probabilities become confidences:
+ *  p ~ (choice^(1-name_weight) * name^name_weight * e^(text_weight * text))^(1/temperature); src/assist/rank.c says what they
+ * are. */
 typedef struct galen_calibration {
     size_t size;
-    double temperature, name_weight; /* fitted; 1 and 0.5 without a file   */
-    int32_t n_cases;                 /* of the half that was held out      */
-    double ece, brier, auroc;        /* on that half                       */
-    char model_sha256[65];           /* the model that it belongs to       */
+    double temperature, name_weight, text_weight; /* fitted; 1, 0.5 and 2 without a file */
+    int32_t n_cases;                              /* of the half that was held out      */
+    double ece, brier, auroc;                     /* on that half                       */
+    char model_sha256[65];                        /* the model that it belongs to       */
+    char prompt_version[40]; /* the prompts that it was fitted with: with others it does not count; "" = any */
 } galen_calibration;
 
 typedef struct galen_assistant_opts {
@@ -210,7 +211,6 @@ typedef struct galen_assistant_opts {
     uint64_t seed;          /* the same seed, model and device give the same words                             */
     float temperature;      /* of the names' and questions' sampling; 0 = the guide's 0.1                      */
     int32_t n_samples;      /* times the model is asked anew for its first name; 0 = 3, -1 = none; at most 16  */
-    bool has_no_evidence;   /* leave the quotes for and against out: one evaluation of the text less for each condition */
     bool has_no_urgency;    /* do not ask the model whether to raise the level                                 */
     int32_t max_questions;  /* the loop stops after so many answers; 0 = 10                                    */
     double confident;       /* ... or when one condition has so much; 0 = 0.85                                 */
@@ -259,6 +259,8 @@ typedef struct galen_condition {
     double confidence;           /* what the model's probabilities and the answers say; the five and other make 1 */
     double prior;                /* the same before any answer */
     double name_logprob;         /* mean over the name's tokens, right after the prompt; natural log, unmasked logits */
+    double name_prior;           /* the same without a complaint: what the model's liking for the name alone makes it  */
+    double text_logprob;         /* of the words that were read, from a patient with this condition; natural log      */
     double choice_logprob;  /* of its letter when the model chooses among the five and "other", mean over all cyclic orders */
     int32_t n_tokens;       /* of the name */
     int32_t order;          /* 0..4: when the model wrote it */
@@ -281,9 +283,11 @@ typedef enum galen_disagreement {
 struct galen_differential {
     galen_condition conditions[GALEN_N_CONDITIONS]; /* by confidence, the largest first */
     double other;                                   /* none of the five */
+    double choice_other;                            /* as choice_logprob, of "none of these" */
     double entropy_bits;                            /* of the five and other */
     bool is_calibrated, has_choice; /* has_choice false: the vocabulary has no six letters to choose by; names alone count */
     double label_mass; /* probability of the six letters together where one is read: how well the model plays along */
+    int32_t n_text;    /* tokens of the symptoms that text_logprob is of */
     int32_t n_samples;
     double agreement;        /* share of the samples that name the first; -1 without samples */
     uint32_t disagreement;   /* of galen_disagreement */
@@ -303,7 +307,7 @@ typedef struct galen_question {
     galen_ask_reason reason;
     const char *flag_id; /* of the red flag's rule; NULL with ENTROPY; static */
     double bits;         /* entropy that the answer is expected to remove; 0 of a red-flag question that no condition turns on */
-    double p_yes[GALEN_N_CONDITIONS], p_yes_other; /* by the model; conditions in the ranking's order when it was written */
+    double p_yes[GALEN_N_CONDITIONS], p_yes_other; /* by the model; conditions in the order they had then */
 } galen_question;
 
 struct galen_questions {
@@ -341,13 +345,20 @@ typedef struct galen_update {
 GALEN_API galen_status galen_symptoms_check(const char *symptoms, size_t len, galen_error *err);
 
 /** Generate: five possible conditions. At most 50 tokens of names are kept, sampled at temperature 0.1, top-p 0.7, top-k 15,
- *  repeat penalty 1.02. Events: TRIAGE (before any token), five CONDITION, RANKING, TRIAGE (if the model raised it), EVIDENCE.
+ *  repeat penalty 1.02. Events: TRIAGE (before any token), five CONDITION, TRIAGE (if the model raised it), RANKING.
  *  symptoms  any bytes; read, and copied into the case; special tokens in them stay plain text, line breaks become blanks.
  *  Errors    REFUSED as galen_symptoms_check (galen_assistant_triage has the red flags nevertheless); FULL over the context (both
  *            counts in err); UNSUPPORTED the model has no chat format; CANCELLED; NUMERIC; DEVICE; NOMEM. *out is all zero then,
  *            and an earlier case is forgotten. */
 GALEN_API galen_status galen_assistant_diagnose(galen_assistant *a, const char *symptoms, size_t len, galen_differential *out,
                                                 galen_error *err);
+
+/** Which prompts: as in galen_differential. Lives with a. */
+GALEN_API const char *galen_assistant_prompt_version(const galen_assistant *a);
+
+/** The text that the offsets of the case's red flags count in: the symptoms, then, each on a line of its own, free-text answers
+ * and the questions that were answered with yes. NULL without a case; lives until the next answer or case. */
+GALEN_API const char *galen_assistant_text(const galen_assistant *a, size_t *len);
 
 /** The case's red flags, with what answers and the model added; NULL before the first galen_assistant_diagnose. */
 GALEN_API const galen_triage *galen_assistant_triage(const galen_assistant *a);
@@ -380,13 +391,17 @@ GALEN_API bool galen_condition_is_same(const galen_codes *codes, const char *a, 
 
 /* ---------------------------------------------------------------- calibration */
 
-/** SHA-256 of a model's file or files, as 64 hex digits and a NUL. Kept in $XDG_CACHE_HOME/galen by path, size and time of the
- *  file, since hashing 8 GB takes seconds.  Errors  IO. */
+/** SHA-256 of a model's file (of a split set, its first) as 64 hex digits and a NUL. Reads the whole file: seconds for 8 GB.
+ *  Errors  IO; NOMEM. */
 GALEN_API galen_status galen_model_sha256(const galen_model *m, char out[65], galen_error *err);
 
-/** The calibration of this model: $XDG_DATA_HOME (or ~/.local/share)/galen/calibration/SHA.json.
- *  Errors  NOT_FOUND there is none: *out is then the uncalibrated default; FORMAT the file is damaged; IO; NOMEM. */
-GALEN_API galen_status galen_calibration_find(const galen_model *m, galen_calibration *out, galen_error *err);
+/** The calibration of the model with this hash: $XDG_DATA_HOME (or ~/.local/share)/galen/calibration/SHA.json.
+ *  Errors  NOT_FOUND there is none; ARG no hash; FORMAT the file is damaged or another model's; IO; NOMEM. *out is then the
+ *          uncalibrated default. */
+GALEN_API galen_status galen_calibration_find(const char *model_sha256, galen_calibration *out, galen_error *err);
+
+/** Are there calibrations at all? Without one, no model needs to be hashed for it. */
+GALEN_API bool galen_calibration_any(void);
 
 /* ---------------------------------------------------------------- the asynchronous adapter
  * load_model, generate_diagnosis, generate_followup_questions: each submits a job and returns; a thread of the adapter's own does

@@ -1,15 +1,11 @@
-/* From symptoms to five ranked conditions. The prompt is the guide's "streamlined" one; the user's text is one line of it. */
+/* From symptoms to five ranked conditions: red flags first, then names, then what the model makes of them. */
 #include <assert.h>
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "assist/case.h"
-#include "assist/prompts.h"
-#include "assist/text.h"
-
-#define MIN_LETTERS 3 /* "flu" */
+#include "assist/names.h"
+#include "base/error.h"
 
 static const char *const name_ends[] = {"\n", "\r", " (", ",", ";", ":", ". ", " - ", "\t", NULL};
 static const char *const name_not_first[] = {"name",     "names",   "confidence", "diagnosis", "diagnoses", "condition",
@@ -20,107 +16,136 @@ static const item_rules name_rules = {.part = GALEN_PART_CONDITION,
                                       .budget = DIAGNOSIS_TOKENS,
                                       .most = 14,
                                       .least = 8,
-                                      .cap = GALEN_NAME_BYTES};
+                                      .cap = GALEN_NAME_BYTES,
+                                      .key = name_key};
 
-galen_status galen_symptoms_check(const char *symptoms, size_t len, galen_error *err) {
-    bool has_mark = false;
-    for (size_t i = 0; i < len; i++) has_mark |= (unsigned char)symptoms[i] > 0x20;
-    if (!has_mark)
-        return assist_fail(err, GALEN_E_REFUSED, "the description is empty; say what is felt, where, and for how long");
-    if (text_count_letters(symptoms, len) < MIN_LETTERS)
-        return assist_fail(err, GALEN_E_REFUSED,
-                           "the description has no words, only digits or marks; say what is felt, where, and for how long");
-    return GALEN_OK;
+bool items_name_end(const char *text, size_t n, size_t *end) {
+    for (size_t i = 0; i < n; i++) {
+        for (const char *const *e = name_ends; *e; e++) {
+            const size_t k = strlen(*e);
+            if (n - i < k || memcmp(text + i, *e, k) != 0) continue;
+            *end = i;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Five texts of the form before each name, and the room they take together. */
 static galen_status name_literals(galen_assistant *a, galen_tokens out[ITEMS_MAX], size_t *n_all, galen_error *err) {
+    char line[64];
     *n_all = 0;
+    /* "\n- diagnosis:": the lead again. Of a longer lead of one's own, its last line. */
+    const char *lead = a->prompts.lead[PROMPT_DIAGNOSE], *nl = strrchr(lead, '\n');
+    const size_t n = strlen(nl ? nl + 1 : lead);
+    line[0] = '\n';
+    memcpy(line + 1, nl ? nl + 1 : lead, n < sizeof line - 2 ? n : sizeof line - 2);
+    line[1 + (n < sizeof line - 2 ? n : sizeof line - 2)] = '\0';
     for (int i = 1; i < ITEMS_MAX; i++) {
-        const galen_status st = edge_literal(a, "\n" PROMPT_NAME_LEAD, &out[i], err);
+        const galen_status st = edge_literal(a, line, &out[i], err);
         if (st) return st;
         *n_all += out[i].n;
     }
     return GALEN_OK;
 }
 
-static int by_score(const void *pa, const void *pb) {
-    const galen_condition *a = pa, *b = pb;
-    if (a->name_logprob != b->name_logprob) return a->name_logprob > b->name_logprob ? -1 : 1;
-    return a->order - b->order;
-}
-
-static void rank(const item items[ITEMS_MAX], const double score[ITEMS_MAX], galen_differential *out) {
-    double most = score[0], sum = 0;
-    for (int i = 1; i < ITEMS_MAX; i++) most = score[i] > most ? score[i] : most;
-    for (int i = 0; i < ITEMS_MAX; i++) sum += exp(score[i] - most);
+static void take_names(galen_assistant *a, const item items[ITEMS_MAX], const double score[ITEMS_MAX], galen_differential *d) {
     for (int i = 0; i < ITEMS_MAX; i++) {
-        galen_condition *d = &out->conditions[i];
-        memcpy(d->name, items[i].text, items[i].n_text + 1); /* text_line kept it below GALEN_NAME_BYTES */
-        d->confidence = exp(score[i] - most) / sum;
-        d->name_logprob = score[i];
-        d->n_tokens = items[i].n_ids;
-        d->order = i;
+        galen_condition *c = &d->conditions[i];
+        memcpy(c->name, items[i].text, items[i].n_text + 1); /* text_line kept it below GALEN_NAME_BYTES */
+        memcpy(c->code, items[i].code.code, sizeof c->code);
+        c->code_title = items[i].code.title;
+        c->name_logprob = score[i];
+        c->n_tokens = items[i].n_ids;
+        c->order = i;
     }
-    qsort(out->conditions, ITEMS_MAX, sizeof out->conditions[0], by_score);
+    d->code_year = a->opts.codes ? galen_codes_year(a->opts.codes) : 0;
+    memcpy(d->prompt_version, a->prompts.version, sizeof d->prompt_version);
+    d->is_calibrated = a->calibration.n_cases > 0;
+    d->urgency = -1;
 }
 
-/* The prompt as tokens, open for the first name. */
-static galen_status prompt_tokens(galen_assistant *a, galen_tokens *out, galen_error *err) {
-    galen_status st;
-    galen_tokens lead = {0};
-    char *text = prompt_symptoms(a->symptoms);
-    if (!text) return assist_fail(err, GALEN_E_NOMEM, "prompt");
-    const galen_message message = {.role = "user", .content = text, .content_len = strlen(text)};
-    st = galen_chat_tokens(a->m, &message, 1, out, err);
-    if (!st) st = galen_tokenize(a->m, PROMPT_NAME_LEAD, strlen(PROMPT_NAME_LEAD), false, false, &lead, err);
-    if (!st) st = prompt_append(out, &lead, err);
-    galen_tokens_free(&lead);
-    free(text);
-    return st;
-}
-
-static galen_status diagnose(galen_assistant *a, galen_differential *found, galen_error *err) {
-    galen_tokens prompt = {0}, literals[ITEMS_MAX] = {{0}};
-    item *items = calloc(ITEMS_MAX, sizeof *items);
+/* The names, how likely each is where it could stand first, and what is named first when asked anew. */
+static galen_status find_names(galen_assistant *a, item items[ITEMS_MAX], galen_differential *d, galen_error *err) {
+    galen_tokens prompt = {0}, kept = {0}, literals[ITEMS_MAX] = {{0}};
     double score[ITEMS_MAX];
     size_t n_form = 0;
-    galen_status st = items ? prompt_tokens(a, &prompt, err) : assist_fail(err, GALEN_E_NOMEM, "five items");
+    const prompt_values v = {.of = {[FIELD_SYMPTOMS] = a->c.field}};
+    galen_status st = edge_prompt(a, PROMPT_DIAGNOSE, &v, &prompt, err);
     if (!st) st = name_literals(a, literals, &n_form, err);
     if (!st) st = edge_fits(a, prompt.n, n_form + DIAGNOSIS_TOKENS, "the symptoms make", err);
+    if (!st) st = prompt_append(&kept, &prompt, err);
     if (st) goto done;
-    assert(prompt.ids); /* the lead's, at least */
-    const int32_t past = (int32_t)prompt.n - 1, last = prompt.ids[past];
+    assert(kept.ids); /* the lead's, at least */
+    const int32_t past = (int32_t)kept.n - 1;
     st = edge_start(a, &prompt, err);
     if (!st) st = items_write(a, &name_rules, literals, items, err);
-    if (!st) st = score_items(a, past, last, items, score, err);
-    if (!st) rank(items, score, found);
+    if (!st) st = score_items(a, past, kept.ids[past], items, score, err);
+    if (!st) take_names(a, items, score, d);
+    if (!st) st = samples_vote(a, &kept, d, err);
 done:
     for (int i = 0; i < ITEMS_MAX; i++) galen_tokens_free(&literals[i]);
     galen_tokens_free(&prompt);
-    free(items);
+    galen_tokens_free(&kept);
     return st;
+}
+
+/* How likely the names are without a complaint. */
+static galen_status find_name_priors(galen_assistant *a, const item items[ITEMS_MAX], galen_differential *d, galen_error *err) {
+    galen_tokens prompt = {0};
+    double score[ITEMS_MAX];
+    const prompt_values v = {.of = {[FIELD_SYMPTOMS] = "none"}};
+    galen_status st = edge_prompt(a, PROMPT_DIAGNOSE, &v, &prompt, err);
+    if (st) return st;
+    const int32_t past = (int32_t)prompt.n - 1, last = prompt.ids[past];
+    st = edge_start(a, &prompt, err);
+    if (!st) st = score_items(a, past, last, items, score, err);
+    for (int i = 0; i < GALEN_N_CONDITIONS && !st; i++) d->conditions[i].name_prior = score[d->conditions[i].order];
+    return st;
+}
+
+static galen_status send_triage(galen_assistant *a, galen_error *err) {
+    return assist_send(a, &(galen_assist_event){.part = GALEN_PART_TRIAGE, .triage = &a->c.triage}, err);
+}
+
+/* What shares the symptoms' place in the session comes first: names, samples, the choice, the urgency. */
+static galen_status diagnose(galen_assistant *a, galen_differential *d, galen_error *err) {
+    bool is_raised = false;
+    item *items = calloc(ITEMS_MAX, sizeof *items);
+    if (!items) return galen_fail(err, GALEN_E_NOMEM, 0, "five items");
+    galen_status st = find_names(a, items, d, err);
+    if (!st) st = choose(a, d, err);
+    if (!st && !a->opts.has_no_urgency) st = urgency_read(a, d, &is_raised, err);
+    if (!st && is_raised) st = send_triage(a, err);
+    if (!st) st = find_name_priors(a, items, d, err);
+    if (!st) st = evidence_find(a, d, err);
+    free(items);
+    if (st) return st;
+    rank_conditions(d, &a->calibration, a->c.likelihood);
+    rank_signals(d);
+    a->usage.ranked_s = assist_now_s() - a->began_s;
+    d->usage = a->usage;
+    return assist_send(a, &(galen_assist_event){.part = GALEN_PART_RANKING, .differential = d}, err);
 }
 
 galen_status galen_assistant_diagnose(galen_assistant *a, const char *symptoms, size_t len, galen_differential *out,
                                       galen_error *err) {
     *out = (galen_differential){0};
     galen_differential found = {0};
-    galen_status st = galen_symptoms_check(symptoms, len, err);
-    free(a->symptoms);
-    a->symptoms = NULL;
     a->usage = (galen_assist_usage){0};
+    a->began_s = assist_now_s();
+    case_close(&a->c);
+    a->found = (galen_differential){0};
+    a->written = (galen_questions){0};
+    galen_status st = case_open(&a->c, symptoms, len, err);
+    if (st) return assist_end(a, st);
+    st = send_triage(a, err);
+    if (!st) st = galen_symptoms_check(symptoms, len, err);
     if (!st) st = assist_check_cancel(a, err);
-    if (st) return st;
-    a->symptoms = prompt_field(symptoms, len);
-    st = a->symptoms ? diagnose(a, &found, err) : assist_fail(err, GALEN_E_NOMEM, "symptoms of %zu bytes", len);
-    if (st) {
-        free(a->symptoms);
-        a->symptoms = NULL;
-        return assist_end(a, st);
-    }
+    if (!st) st = diagnose(a, &found, err);
+    if (st) return assist_end(a, st);
     found.usage = a->usage;
-    a->found = found;
-    *out = found;
+    a->found = *out = found;
+    a->c.has_conditions = true;
     return GALEN_OK;
 }

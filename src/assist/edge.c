@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "assist/case.h"
+#include "base/error.h"
 
 galen_status edge_rewind(galen_assistant *a, int32_t past, galen_error *err) {
     a->edge.n = 0;
@@ -17,10 +18,13 @@ void edge_push(galen_assistant *a, const int32_t *ids, int32_t n) {
     a->edge.n += n;
 }
 
-galen_status edge_start(galen_assistant *a, galen_tokens *t, galen_error *err) {
-    const int32_t n = (int32_t)t->n;
+/* Evaluate what the session does not hold yet of t, but for its last n_left tokens. Takes *t over. row: after the last evaluated.
+ */
+static galen_status hold(galen_assistant *a, galen_tokens *t, int32_t n_left, float *row, galen_error *err) {
+    const int32_t n = (int32_t)t->n - n_left;
+    const int32_t most = row ? n - 1 : n; /* a row needs its token evaluated */
     int32_t same = 0;
-    while (same < a->n_held && same < n - 1 && a->held.ids[same] == t->ids[same]) same++;
+    while (same < a->n_held && same < most && a->held.ids[same] == t->ids[same]) same++;
     galen_tokens_free(&a->held);
     a->held = *t;
     *t = (galen_tokens){0};
@@ -28,14 +32,43 @@ galen_status edge_start(galen_assistant *a, galen_tokens *t, galen_error *err) {
     galen_status st = edge_rewind(a, same, err);
     if (st) return st;
     const double start = assist_now_s();
-    st = galen_session_eval(a->s, a->held.ids + same, n - 1 - same, NULL, err);
+    st = galen_session_eval(a->s, a->held.ids + same, n - same, row, err);
     if (st) return st;
     a->usage.prefill_s += assist_now_s() - start;
-    a->usage.n_prompt += n - 1 - same;
-    a->n_held = n - 1;
-    a->edge.past = n - 1;
-    edge_push(a, a->held.ids + n - 1, 1);
-    return GALEN_OK;
+    a->usage.n_prompt += n - same;
+    a->n_held = a->edge.past = n;
+    return assist_check_cancel(a, err);
+}
+
+galen_status edge_start(galen_assistant *a, galen_tokens *t, galen_error *err) {
+    const galen_status st = hold(a, t, 1, NULL, err);
+    if (!st) edge_push(a, a->held.ids + a->held.n - 1, 1);
+    return st;
+}
+
+galen_status edge_read(galen_assistant *a, galen_tokens *t, float *row, galen_error *err) {
+    return hold(a, t, 0, row, err);
+}
+
+galen_status edge_prompt(galen_assistant *a, prompt_id id, const prompt_values *v, galen_tokens *out, galen_error *err) {
+    galen_tokens lead = {0};
+    galen_status st = GALEN_OK;
+    char *message = prompt_render(a->prompts.message[id], v), *begun = prompt_render(a->prompts.lead[id], v);
+    *out = (galen_tokens){0};
+    if (!message || !begun) {
+        st = galen_fail(err, GALEN_E_NOMEM, 0, "prompt %s", prompt_file_name(id));
+        goto done;
+    }
+    const galen_message one = {.role = "user", .content = message, .content_len = strlen(message)};
+    st = galen_chat_tokens(a->m, &one, 1, out, err);
+    if (!st) st = galen_tokenize(a->m, begun, strlen(begun), false, false, &lead, err);
+    if (!st) st = prompt_append(out, &lead, err);
+    if (st) galen_tokens_free(out);
+done:
+    galen_tokens_free(&lead);
+    free(message);
+    free(begun);
+    return st;
 }
 
 galen_status edge_literal(galen_assistant *a, const char *text, galen_tokens *out, galen_error *err) {
@@ -56,6 +89,6 @@ galen_status edge_literal(galen_assistant *a, const char *text, galen_tokens *ou
 
 galen_status edge_fits(const galen_assistant *a, size_t n_prompt, size_t n_answer, const char *what, galen_error *err) {
     if (n_prompt + n_answer <= (size_t)a->n_ctx) return GALEN_OK;
-    return assist_fail(err, GALEN_E_FULL, "%s a prompt of %zu tokens, and the answer takes up to %zu: the context holds %d", what,
-                       n_prompt, n_answer, a->n_ctx);
+    return galen_fail(err, GALEN_E_FULL, 0, "%s a prompt of %zu tokens, and the answer takes up to %zu: the context holds %d",
+                      what, n_prompt, n_answer, a->n_ctx);
 }

@@ -1,16 +1,22 @@
 /* Five distinct items from any model. The software writes the form; the model is asked for one item at a time and fills it.
  *
- * Distinct, and never a retraction: text is streamed word by word, and only once it has a letter and differs from the beginning
- * of every earlier item. An item that ends as a copy of an earlier one was therefore never shown; it is thrown away, the token it
- * began with is forbidden, and the item is begun again. After a few tries only tokens are allowed whose letters begin no earlier
- * item: such an item cannot equal one, so the last try always holds, with random weights too. */
+ * An item is shown whole, once it is known to differ from the earlier ones: by its words in any order (names.h), a name also by
+ * its code where the table knows it. So nothing is ever taken back. A copy is thrown away, the token it began with is forbidden,
+ * and the item is begun again. After a few tries only tokens are allowed whose letters begin no earlier item, a name that has the
+ * words of an earlier one in another order is cut to its first word, and questions are compared word for word: such an item
+ * cannot equal one, so a last try holds, with random weights too. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "assist/case.h"
+#include "assist/names.h"
 #include "assist/text.h"
+#include "base/error.h"
 
-#define FREE_TRIES  4
+#define FREE_TRIES  4 /* then tries with a safe beginning */
+#define MOST_TRIES  12
+#define CODE_TRIES  9 /* from here on two names may have one code; the later goes without */
 #define TOKEN_BYTES 128
 #define SAFE_BYTES  24 /* of a token that may begin the last try */
 
@@ -21,8 +27,7 @@ typedef struct writer {
     int32_t index;
     int32_t most; /* tokens of this item */
     item *it;
-    bool is_done, is_first_only, is_rejected;
-    galen_status st; /* CANCELLED when the caller wants no more */
+    bool is_done, is_first_only;
 } writer;
 
 /* ------------------------------------------------------------ how an item may begin */
@@ -41,18 +46,22 @@ static bool is_start(const galen_model *m, int32_t id) {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= 0xC3 && c != 0xE2 && c < 0xF5);
 }
 
-/* A question begins with one of these. Left to itself a small model goes on with the list that it was asked about. */
-static const char *const openers[] = {"What", "How", "When", "Where", "Which", "Have", "Has", "Had",   "Do",
-                                      "Does", "Did", "Is",   "Are",   "Was",   "Were", "Can", "Could", "Any"};
-enum { N_OPENERS = sizeof openers / sizeof openers[0], MIN_OPENERS = 8 };
+/* A question begins with one of these, and goes on with one of those: so it is put to the patient, and can be answered by yes or
+ * no. Left to itself a small model asks for the difference between the conditions. */
+static const char *const openers[] = {"Have", "Has", "Had",  "Do",  "Does", "Did",  "Is",
+                                      "Are",  "Was", "Were", "Can", "Any",  "Could"};
+static const char *const seconds[] = {"you", "your", "there", "it", "this", "that", "anyone", "any"};
+enum { N_OPENERS = sizeof openers / sizeof openers[0], N_SECONDS = sizeof seconds / sizeof seconds[0], MIN_OPENERS = 6 };
 
-static bool is_opener(const galen_model *m, int32_t id) {
+/* Is the token one of the words, perhaps after a blank? */
+static bool is_word_of(const galen_model *m, int32_t id, const char *const *words, int n_words, bool needs_blank) {
     char b[TOKEN_BYTES];
     const int32_t n = galen_token_bytes(m, id, false, b, sizeof b);
-    const int32_t skip = n > 0 && n <= (int32_t)sizeof b && b[0] == ' ';
-    for (int i = 0; i < N_OPENERS && n > 0 && n <= (int32_t)sizeof b; i++) {
-        const size_t k = strlen(openers[i]);
-        if ((size_t)(n - skip) == k && memcmp(b + skip, openers[i], k) == 0) return true;
+    if (n < 2 || n > (int32_t)sizeof b || (needs_blank && b[0] != ' ')) return false;
+    const int32_t skip = b[0] == ' ';
+    for (int i = 0; i < n_words; i++) {
+        const size_t k = strlen(words[i]);
+        if ((size_t)(n - skip) == k && memcmp(b + skip, words[i], k) == 0) return true;
     }
     return false;
 }
@@ -63,10 +72,11 @@ bool items_find_starts(galen_assistant *a) {
     for (int32_t id = 0; id < a->n_vocab; id++) {
         char b[2];
         a->starts[id] = is_start(a->m, id) ? START_ANY : START_NONE;
-        if (a->starts[id] && is_opener(a->m, id)) {
+        if (a->starts[id] && is_word_of(a->m, id, openers, N_OPENERS, false)) {
             a->starts[id] = START_QUESTION;
             a->n_openers++;
         }
+        a->n_seconds += is_word_of(a->m, id, seconds, N_SECONDS, true);
         if (!a->starts[id] || galen_token_bytes(a->m, id, false, b, sizeof b) != 1) continue;
         const int letter = (b[0] | 0x20) - 'a';
         if (letter >= 0 && letter < 26 && !has[letter]) {
@@ -82,6 +92,14 @@ static bool starts_with(const char *text, const char *beginning) {
     return strncmp(text, beginning, strlen(beginning)) == 0;
 }
 
+/* What an item must differ from: those before it, and, of a question, those of the case. */
+static int32_t n_earlier(const writer *w) {
+    return w->index + (w->rules->part == GALEN_PART_QUESTION ? w->a->c.n_list : 0);
+}
+static const char *earlier(const writer *w, int32_t i) {
+    return i < w->index ? w->items[i].normal : w->a->c.list[i - w->index].normal;
+}
+
 /* Letters alone, and no earlier item and no word of the form begins with them. */
 static bool is_safe_start(const writer *w, int32_t id) {
     char b[TOKEN_BYTES], letters[TOKEN_BYTES];
@@ -91,8 +109,8 @@ static bool is_safe_start(const writer *w, int32_t id) {
         if (!((b[k] | 0x20) >= 'a' && (b[k] | 0x20) <= 'z')) return false;
     }
     if (text_normal(b, (size_t)n, letters, sizeof letters) == 0) return false;
-    for (int32_t i = 0; i < w->index; i++) {
-        if (starts_with(w->items[i].normal, letters)) return false;
+    for (int32_t i = 0; i < n_earlier(w); i++) {
+        if (starts_with(earlier(w, i), letters)) return false;
     }
     for (const char *const *f = w->rules->not_first; *f; f++) {
         if (starts_with(*f, letters)) return false;
@@ -100,16 +118,30 @@ static bool is_safe_start(const writer *w, int32_t id) {
     return true;
 }
 
-/* Fill a->bias; returns how many tokens are forbidden. */
-static size_t forbid(const writer *w, const int32_t *banned, int n_banned, bool is_last_try) {
+/* Has the vocabulary the words that a question begins with? */
+static bool is_led(const writer *w) {
+    return w->rules->part == GALEN_PART_QUESTION && w->a->n_openers >= MIN_OPENERS && w->a->n_seconds > 0;
+}
+
+/* Fill a->bias for the first token; returns how many are forbidden. */
+static size_t forbid(const writer *w, const int32_t *banned, int n_banned, bool is_safe_try) {
     galen_assistant *a = w->a;
     size_t n = 0;
-    const bool is_question = w->rules->part == GALEN_PART_QUESTION && a->n_openers >= MIN_OPENERS && !is_last_try;
-    const uint8_t least = is_question ? START_QUESTION : START_ANY;
+    const uint8_t least = is_led(w) && !is_safe_try ? START_QUESTION : START_ANY;
     for (int32_t id = 0; id < a->n_vocab; id++) {
-        bool is_bad = a->starts[id] < least || (is_last_try && !is_safe_start(w, id));
+        bool is_bad = a->starts[id] < least || (is_safe_try && !is_safe_start(w, id));
         for (int i = 0; i < n_banned; i++) is_bad |= banned[i] == id;
         if (is_bad) a->bias[n++] = (galen_logit_bias){.id = id, .bias = -INFINITY};
+    }
+    return n;
+}
+
+/* And for the second token of a question: with the first one banned before, it is the second that makes the difference. */
+static size_t forbid_second(const writer *w) {
+    galen_assistant *a = w->a;
+    size_t n = 0;
+    for (int32_t id = 0; id < a->n_vocab; id++) {
+        if (!is_word_of(a->m, id, seconds, N_SECONDS, true)) a->bias[n++] = (galen_logit_bias){.id = id, .bias = -INFINITY};
     }
     return n;
 }
@@ -145,43 +177,12 @@ static bool has_form_word(const writer *w, const char *normal) {
     return false;
 }
 
-static bool send(writer *w, const char *text, size_t n, bool is_end) {
-    const galen_assist_event e = {.part = w->rules->part, .index = w->index, .text = text, .text_len = n, .is_end = is_end};
-    if (!w->a->opts.on_event || w->a->opts.on_event(w->a->opts.user, &e)) return true;
-    w->st = GALEN_E_CANCELLED;
-    return false;
-}
-
-/* Set text and normal from the first n bytes of raw. */
+/* Set text, normal and key from the first n bytes of raw. */
 static void set_text(writer *w, size_t n) {
     item *it = w->it;
     it->n_text = text_line(it->raw, n, it->text, w->rules->cap);
     (void)text_normal(it->text, it->n_text, it->normal, sizeof it->normal);
-}
-
-/* Could the item still turn out to be a copy? */
-static bool may_be_copy(const writer *w) {
-    for (int32_t i = 0; i < w->index; i++) {
-        if (starts_with(w->items[i].normal, w->it->normal)) return true;
-    }
-    return false;
-}
-
-/* Stream the words that are whole and settled. */
-static bool stream_words(writer *w) {
-    item *it = w->it;
-    size_t n = it->n_raw;
-    while (n && it->raw[n - 1] != ' ') n--;
-    set_text(w, n);
-    if (it->n_text == 0) return true;
-    if (has_form_word(w, it->normal)) {
-        w->is_rejected = true;
-        return false;
-    }
-    if (may_be_copy(w) || it->n_text <= it->n_sent || !text_has_letter(it->text, it->n_text)) return true;
-    const size_t from = it->n_sent;
-    it->n_sent = it->n_text;
-    return send(w, it->text + from, it->n_text - from, false);
+    (void)w->rules->key(it->text, it->n_text, it->key, sizeof it->key);
 }
 
 static bool on_chunk(void *user, const galen_chunk *chunk) {
@@ -202,7 +203,7 @@ static bool on_chunk(void *user, const galen_chunk *chunk) {
     memcpy(it->raw + from, b, (size_t)n);
     it->n_raw += (size_t)n;
     it->n_raw = find_end(w, from, &w->is_done);
-    if (w->is_done || !stream_words(w)) return false;
+    if (w->is_done) return false;
     if (atomic_load(&w->a->is_cancelled)) return false;
     return !w->is_first_only;
 }
@@ -211,7 +212,7 @@ static bool on_chunk(void *user, const galen_chunk *chunk) {
 
 static galen_generate_opts options_of(writer *w) {
     galen_generate_opts o = galen_generate_default_opts();
-    o.sampling.temperature = 0.1f; /* the guide's generation parameters */
+    o.sampling.temperature = w->a->opts.temperature > 0 ? w->a->opts.temperature : 0.1f; /* the guide's parameters */
     o.sampling.top_k = 15;
     o.sampling.top_p = 0.7f;
     o.sampling.min_p = 0.0f;
@@ -230,7 +231,6 @@ static galen_status generate(writer *w, galen_generate_opts *o, galen_error *err
     a->usage.n_prompt += r.n_prompt;
     a->usage.prefill_s += r.prefill_s;
     a->usage.decode_s += r.decode_s;
-    if (!st && w->st) st = assist_fail(err, w->st, "cancelled");
     return st ? st : assist_check_cancel(a, err);
 }
 
@@ -242,51 +242,104 @@ static void drop_half_word(item *it) {
     if (text_line(it->raw, n, line, sizeof line)) it->n_raw = n;
 }
 
-static galen_status write_once(writer *w, size_t n_bias, galen_error *err) {
-    galen_assistant *a = w->a;
+/* One token chosen with a->bias, and put at the edge. */
+static galen_status write_biased(writer *w, size_t n_bias, galen_error *err) {
     galen_generate_opts o = options_of(w);
-    *w->it = (item){0};
-    w->is_done = w->is_rejected = false;
+    const int32_t n = w->it->n_ids;
     w->is_first_only = true;
     o.max_tokens = 1;
-    o.sampling.bias = a->bias;
+    o.sampling.bias = w->a->bias;
     o.sampling.n_bias = n_bias;
     galen_status st = generate(w, &o, err);
-    if (st) return st;
-    if (w->it->n_ids && !w->is_done && !w->is_rejected && w->most > 1) {
-        /* The first token was sampled and not evaluated. */
-        st = edge_rewind(a, a->edge.past + a->edge.n, err);
-        if (st) return st;
-        edge_push(a, w->it->ids, 1);
-        w->is_first_only = false;
-        o.max_tokens = w->most - 1;
-        o.sampling.bias = NULL;
-        o.sampling.n_bias = 0;
-        st = generate(w, &o, err);
-        if (st) return st;
-        w->it->is_cut |= !w->is_done && w->it->n_ids >= w->most;
-    } else {
-        w->it->is_cut |= !w->is_done && w->most <= 1;
-    }
-    if (w->it->is_cut) drop_half_word(w->it);
-    set_text(w, w->it->n_raw);
-    if (w->it->is_cut && w->rules->last && w->it->n_text + 3 < w->rules->cap) { /* a sentence that is not whole says so */
-        memcpy(w->it->text + w->it->n_text, "\xE2\x80\xA6", 4);
-        w->it->n_text += 3;
-    }
-    return GALEN_OK;
+    w->is_first_only = false;
+    if (st || w->it->n_ids == n) return st;
+    st = edge_rewind(w->a, w->a->edge.past + w->a->edge.n, err); /* it was sampled and not evaluated */
+    if (!st) edge_push(w->a, w->it->ids + n, 1);
+    return st;
 }
 
-static bool is_copy(const writer *w) {
-    for (int32_t i = 0; i < w->index; i++) {
-        if (strcmp(w->items[i].normal, w->it->normal) == 0) return true;
+static bool goes_on(const writer *w) {
+    return w->it->n_ids && !w->is_done && w->it->n_ids < w->most;
+}
+
+static void end_item(writer *w) {
+    item *it = w->it;
+    it->is_cut |= !w->is_done && it->n_ids >= w->most;
+    if (it->is_cut) drop_half_word(it);
+    set_text(w, it->n_raw);
+    if (it->is_cut && w->rules->last && it->n_text + 3 < w->rules->cap) { /* a sentence that is not whole says so */
+        memcpy(it->text + it->n_text, "\xE2\x80\xA6", 4);
+        it->n_text += 3;
+    }
+}
+
+/* led: the second token is chosen among those a question goes on with. */
+static galen_status write_once(writer *w, size_t n_bias, bool led, galen_error *err) {
+    *w->it = (item){0};
+    w->is_done = false;
+    galen_status st = write_biased(w, n_bias, err);
+    if (!st && led && goes_on(w)) st = write_biased(w, forbid_second(w), err);
+    if (!st && goes_on(w)) {
+        galen_generate_opts o = options_of(w);
+        o.max_tokens = w->most - w->it->n_ids;
+        st = generate(w, &o, err);
+    }
+    if (!st) end_item(w);
+    return st;
+}
+
+static bool is_copy(const writer *w, bool by_key) {
+    for (int32_t i = 0; i < n_earlier(w); i++) {
+        if (strcmp(earlier(w, i), w->it->normal) == 0) return true;
+        if (by_key && strcmp(i < w->index ? w->items[i].key : w->a->c.list[i - w->index].key, w->it->key) == 0) return true;
     }
     return false;
 }
 
-static bool is_good(const writer *w) {
+/* Does a question ask only for what the person has said? Its words, as names.h leaves them, all begin words of the symptoms. */
+static bool is_said(const writer *w) {
+    const char *said = w->a->c.said;
+    if (w->rules->part != GALEN_PART_QUESTION || !said) return false;
+    for (const char *p = w->it->key; *p;) {
+        char word[ITEM_BYTES + 1];
+        const size_t n = strcspn(p, " ");
+        (void)snprintf(word, sizeof word, " %.*s", (int)n, p);
+        if (!strstr(said, word)) return false;
+        p += n + (p[n] == ' ');
+    }
+    return true;
+}
+
+/* The code of a name; false when an earlier one has it. */
+static bool has_own_code(const writer *w) {
+    galen_code *code = &w->it->code;
+    if (w->rules->part != GALEN_PART_CONDITION || !w->a->opts.codes) return true;
+    if (galen_codes_find(w->a->opts.codes, w->it->text, w->it->n_text, code, NULL)) *code = (galen_code){0};
+    for (int32_t i = 0; i < w->index && code->code[0]; i++) {
+        if (strcmp(w->items[i].code.code, code->code) == 0) return false;
+    }
+    return true;
+}
+
+static bool is_whole(const writer *w) {
     const item *it = w->it;
-    return it->n_ids && !w->is_rejected && text_has_letter(it->text, it->n_text) && !has_form_word(w, it->normal) && !is_copy(w);
+    return it->n_ids && text_has_letter(it->text, it->n_text) && !has_form_word(w, it->normal);
+}
+
+/* Try number n is over: is the item to be kept? */
+static bool is_good(writer *w, int n) {
+    item *it = w->it;
+    const bool is_name = w->rules->part == GALEN_PART_CONDITION, is_safe_try = n >= FREE_TRIES;
+    if (is_name && is_safe_try && is_whole(w) && is_copy(w, true)) { /* the words of an earlier one in another order */
+        const size_t n_blanks = strspn(it->raw, " ");
+        it->n_raw = n_blanks + strcspn(it->raw + n_blanks, " ");
+        it->is_cut = true;
+        end_item(w);
+    }
+    if (!is_whole(w) || is_copy(w, is_name || !is_safe_try) || (!is_safe_try && is_said(w))) return false;
+    if (has_own_code(w)) return true;
+    if (n >= CODE_TRIES) it->code = (galen_code){0};
+    return n >= CODE_TRIES;
 }
 
 /* The ids whose bytes are part of the item stay in the session's text; the rest is forgotten. */
@@ -305,26 +358,34 @@ static galen_status settle(writer *w, int32_t begin, galen_error *err) {
 static galen_status write_item(writer *w, galen_error *err) {
     galen_assistant *a = w->a;
     const int32_t begin = a->edge.past + a->edge.n, last = a->edge.ids[a->edge.n - 1];
-    int32_t banned[FREE_TRIES + 1];
+    int32_t banned[MOST_TRIES];
     galen_status st;
-    for (int n = 0; n <= FREE_TRIES; n++) {
+    for (int n = 0; n < MOST_TRIES; n++) {
         if (n) { /* again from the same place; all but the last token before it is evaluated */
             st = edge_rewind(a, begin - 1, err);
             if (st) return st;
             edge_push(a, &last, 1);
         }
-        const size_t n_bias = forbid(w, banned, n, n == FREE_TRIES);
-        if (n_bias == (size_t)a->n_vocab) return assist_fail(err, GALEN_E_UNSUPPORTED, "the vocabulary has too few words");
-        st = write_once(w, n_bias, err);
+        const bool is_safe_try = n >= FREE_TRIES;
+        const size_t n_bias = forbid(w, banned, n, is_safe_try);
+        if (n_bias == (size_t)a->n_vocab) {
+            if (!is_safe_try) { /* every opener was tried */
+                banned[n] = -1;
+                continue;
+            }
+            return galen_fail(err, GALEN_E_REFUSED, 0, "no further item can be told from those there are");
+        }
+        st = write_once(w, n_bias, is_led(w) && !is_safe_try, err);
         if (st) return st;
-        if (is_good(w)) {
-            if (!send(w, w->it->text + w->it->n_sent, w->it->n_text - w->it->n_sent, true))
-                return assist_fail(err, GALEN_E_CANCELLED, "cancelled");
-            return settle(w, begin, err);
+        if (is_good(w, n)) {
+            const galen_assist_event e = {
+                .part = w->rules->part, .index = w->index, .text = w->it->text, .text_len = w->it->n_text, .is_end = true};
+            st = assist_send(a, &e, err);
+            return st ? st : settle(w, begin, err);
         }
         banned[n] = w->it->n_ids ? w->it->ids[0] : -1;
     }
-    return assist_fail(err, GALEN_E_FAIL, "the model wrote nothing usable as item %d", (int)w->index + 1);
+    return galen_fail(err, GALEN_E_FAIL, 0, "the model wrote nothing usable as item %d", (int)w->index + 1);
 }
 
 galen_status items_write(galen_assistant *a, const item_rules *rules, const galen_tokens literals[ITEMS_MAX],

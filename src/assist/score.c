@@ -1,31 +1,60 @@
-/* How likely the model finds each name, read from its logits: the mean log-probability of the name's tokens right after the
- * prompt, the same place for all five. Mean, so that a long name is not punished for its length. */
+/* Reading a model: log-probabilities over its whole vocabulary, unmasked, whatever it would have said. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "assist/case.h"
 
-/* log softmax(logits)[id], summed in double. */
-static double logprob_of(const float *logits, int32_t n_vocab, int32_t id) {
-    float most = logits[0];
-    for (int32_t i = 1; i < n_vocab; i++) most = logits[i] > most ? logits[i] : most;
-    double sum = 0;
-    for (int32_t i = 0; i < n_vocab; i++) sum += exp((double)logits[i] - (double)most);
-    return (double)logits[id] - (double)most - log(sum);
+/* e^x for x <= 0, to 3e-7 of its value: 2^n times a polynomial of the rest. Written so that a compiler makes vectors of it; the
+ * same bits everywhere, as it is fmaf-free single arithmetic in a fixed order. Below -80 it is 0. */
+static inline float exp_fast(float x) {
+    const float t = x * 1.44269504f, n = (t + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23: to the nearest whole number */
+    const float r = (t - n) * 0.693147181f;
+    const float p =
+        1.0f + r * (1.0f + r * (0.5f + r * (0.166666667f + r * (0.0416666667f + r * (0.00833333333f + r * 0.00138888889f)))));
+    union {
+        int32_t i;
+        float f;
+    } scale = {.i = ((int32_t)(n < -120.0f ? -120.0f : n) + 127) * (1 << 23)};
+    return x < -80.0f ? 0.0f : p * scale.f;
 }
 
-static galen_status score_one(galen_assistant *a, int32_t past, int32_t last, const item *it, float *rows, double *out,
-                              galen_error *err) {
-    int32_t ids[ITEM_TOKENS];
-    ids[0] = last; /* its row holds the logits for the name's first token */
-    for (int32_t i = 1; i < it->n_ids; i++) ids[i] = it->ids[i - 1];
-    galen_status st = edge_rewind(a, past, err);
-    if (!st) st = galen_session_eval_all(a->s, ids, it->n_ids, rows, err);
-    if (st) return st;
+#define LANES 16
+
+double log_sum(const float *logits, int32_t n) {
+    float most = logits[0];
+    for (int32_t i = 1; i < n; i++) most = logits[i] > most ? logits[i] : most;
     double sum = 0;
-    for (int32_t i = 0; i < it->n_ids; i++) sum += logprob_of(rows + (size_t)i * (size_t)a->n_vocab, a->n_vocab, it->ids[i]);
-    a->usage.n_scored += it->n_ids;
-    *out = sum / it->n_ids;
+    for (int32_t i = 0; i < n; i += LANES * 64) { /* short single sums of sixteen lanes, gathered in double */
+        float lane[LANES] = {0};
+        const int32_t end = n - i < LANES * 64 ? n : i + LANES * 64;
+        int32_t k = i;
+        for (; k + LANES <= end; k += LANES) {
+            for (int32_t j = 0; j < LANES; j++) lane[j] += exp_fast(logits[k + j] - most);
+        }
+        for (; k < end; k++) lane[0] += exp_fast(logits[k] - most);
+        for (int32_t j = 0; j < LANES; j++) sum += (double)lane[j];
+    }
+    return (double)most + log(sum);
+}
+
+double logprob_of(const float *logits, int32_t n_vocab, int32_t id) {
+    return (double)logits[id] - log_sum(logits, n_vocab);
+}
+
+galen_status score_tokens(galen_assistant *a, int32_t last, const int32_t *ids, int32_t n, double *out, galen_error *err) {
+    int32_t in[ROWS];
+    for (int32_t done = 0; done < n;) {
+        const int32_t k = n - done < ROWS ? n - done : ROWS;
+        for (int32_t i = 0; i < k; i++) in[i] = done + i ? ids[done + i - 1] : last; /* a token's logits say what follows it */
+        galen_status st = galen_session_eval_all(a->s, in, k, a->rows, err);
+        if (!st) st = assist_check_cancel(a, err);
+        if (st) return st;
+        for (int32_t i = 0; i < k; i++)
+            out[done + i] = logprob_of(a->rows + (size_t)i * (size_t)a->n_vocab, a->n_vocab, ids[done + i]);
+        done += k;
+    }
+    a->usage.n_scored += n;
     return GALEN_OK;
 }
 
@@ -33,16 +62,73 @@ galen_status score_items(galen_assistant *a, int32_t past, int32_t last, const i
                          galen_error *err) {
     const double start = assist_now_s();
     galen_status st = GALEN_OK;
-    int32_t most = 1;
-    for (int32_t i = 0; i < ITEMS_MAX; i++) most = items[i].n_ids > most ? items[i].n_ids : most;
-    float *rows = calloc((size_t)most * (size_t)a->n_vocab, sizeof *rows); /* most <= 32, n_vocab < 2^31: no overflow */
-    if (!rows) return assist_fail(err, GALEN_E_NOMEM, "%d rows of %d logits", most, a->n_vocab);
     for (int32_t i = 0; i < ITEMS_MAX && !st; i++) {
-        st = score_one(a, past, last, &items[i], rows, &out[i], err);
-        if (!st) st = assist_check_cancel(a, err);
+        double each[ITEM_TOKENS], sum = 0;
+        st = edge_rewind(a, past, err);
+        if (!st) st = score_tokens(a, last, items[i].ids, items[i].n_ids, each, err);
+        for (int32_t k = 0; k < items[i].n_ids && !st; k++) sum += each[k];
+        out[i] = st ? 0 : sum / items[i].n_ids;
     }
     if (!st) st = edge_rewind(a, past, err);
     a->usage.score_s += assist_now_s() - start;
-    free(rows);
     return st;
+}
+
+/* ------------------------------------------------------------ yes and no */
+
+static void add_once(family *f, int32_t id) {
+    for (int32_t i = 0; i < f->n; i++) {
+        if (f->ids[i] == id) return;
+    }
+    if (f->n < FAMILY_MAX) f->ids[f->n++] = id;
+}
+
+static bool is_in(const family *f, int32_t id) {
+    for (int32_t i = 0; i < f->n; i++) {
+        if (f->ids[i] == id) return true;
+    }
+    return false;
+}
+
+/* The first token of a spelling, behind a word and at a line's beginning. */
+static galen_status add_spelling(galen_assistant *a, const char *text, family *f, galen_error *err) {
+    galen_tokens t = {0};
+    const galen_status st = edge_literal(a, text, &t, err);
+    if (!st && t.n) add_once(f, t.ids[0]);
+    galen_tokens_free(&t);
+    return st;
+}
+
+static void drop_common(family *f, const family *other) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < f->n; i++) {
+        if (!is_in(other, f->ids[i])) f->ids[n++] = f->ids[i];
+    }
+    f->n = n;
+}
+
+galen_status score_find_words(galen_assistant *a, galen_error *err) {
+    static const char *const yes[] = {" yes", " Yes", "yes", "Yes"}, *const no[] = {" no", " No", "no", "No"};
+    galen_status st = GALEN_OK;
+    a->yes.n = a->no.n = 0;
+    for (int i = 0; i < 4 && !st; i++) {
+        st = add_spelling(a, yes[i], &a->yes, err);
+        if (!st) st = add_spelling(a, no[i], &a->no, err);
+    }
+    /* A vocabulary of letters begins " yes" and " no" with the same blank: that token tells nothing. */
+    const family before = a->yes;
+    drop_common(&a->yes, &a->no);
+    drop_common(&a->no, &before);
+    return st;
+}
+
+static double family_log(const family *f, const float *row) {
+    float l[FAMILY_MAX];
+    for (int32_t i = 0; i < f->n; i++) l[i] = row[f->ids[i]];
+    return log_sum(l, f->n);
+}
+
+double score_odds(const galen_assistant *a, const float *row) {
+    if (!a->yes.n || !a->no.n) return 0;
+    return family_log(&a->yes, row) - family_log(&a->no, row);
 }

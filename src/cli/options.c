@@ -33,14 +33,14 @@ enum {
     V_CODES = 1 << 23,
     V_ALL = (1 << 24) - 1,
     V_WRITES = V_DIAGNOSE | V_COMPLETE | V_CHAT,                            /* samples text           */
-    V_COMPUTES = V_WRITES | V_LOGITS,                                       /* opens a session        */
+    V_COMPUTES = V_WRITES | V_LOGITS | V_CALIBRATE,                         /* opens a session        */
     V_PLACES = V_COMPUTES | V_PLAN | V_SERVE | V_BENCH | V_TUNE | V_DOCTOR, /* puts layers somewhere  */
     V_MODELS = V_PLACES | V_SHOW | V_TOKENIZE,                              /* opens a model          */
     V_SAMPLES = V_COMPLETE | V_CHAT,                                        /* sampling is the user's */
     V_STORE = V_HISTORY | V_AUDIT | V_STATS,                                /* about the database     */
-    V_KEEPS = V_DIAGNOSE | V_BENCH | V_TUNE,                                /* writes to the database */
-    V_JSON = V_STORE | V_PLAN | V_BENCH | V_TUNE | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_COMPLETE | V_SHOW |
-             V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT | V_TRIAGE | V_CODES,
+    V_KEEPS = V_DIAGNOSE | V_CHAT | V_BENCH | V_TUNE,                       /* writes to the database */
+    V_JSON = V_STORE | V_PLAN | V_BENCH | V_TUNE | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_CALIBRATE |
+             V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT | V_TRIAGE | V_CODES,
     V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE | V_TRIAGE,
 };
 
@@ -50,8 +50,9 @@ enum {
 
 const verb_row cli_verbs[] = {
     {"diagnose", "[MODEL] [SYMPTOMS]", "five possible conditions for a description of symptoms, then five questions",
-     "Reads the symptoms from the argument, from --file or from standard input. Lists five possible conditions with the model's "
-     "own probability for each, and five follow-up questions. For licensed professionals, education and research; it does not "
+     "Reads the symptoms from the argument, from --file or from standard input. Shows red flags at once, then five possible "
+     "conditions with the model's own probability for each, and five follow-up questions; with --interactive it asks them one by "
+     "one and ranks anew after each answer. For licensed professionals, education and research; it does not "
      "diagnose, and it is not for emergencies. " MODEL_HELP,
      V_DIAGNOSE, 2, verb_diagnose},
     {"triage", "[SYMPTOMS]", "red flags in a description of symptoms, and how soon to act; no model is needed",
@@ -65,6 +66,12 @@ const verb_row cli_verbs[] = {
      "nothing "
      "fits well enough. Understands abbreviations (COPD, MI), British spelling, eponyms and a wrong letter.",
      V_CODES, 1, verb_codes},
+    {"calibrate", "[MODEL]", "make a model's confidences mean something, from labelled cases",
+     "Reads --cases, one JSON object a line: {\"text\": \"what the patient says\", \"diagnosis\": \"Pneumonia\"}, or "
+     "AgentClinic's "
+     "OSCE form. Half of the cases fit a temperature and a weight, the other half measures them: ECE, Brier, AUROC with 95 % "
+     "intervals. The result is kept for this model's SHA-256 and used from then on. Ctrl-C keeps what was done. " MODEL_HELP,
+     V_CALIBRATE, 1, verb_calibrate},
     {"complete", "[MODEL]", "continue a text",
      "Continues the prompt given by --prompt, --file or standard input, and writes the new text as it comes. " MODEL_HELP,
      V_COMPLETE, 1, verb_complete},
@@ -180,7 +187,7 @@ const option_row cli_options[] = {
     {"logprobs", 0, OPT_INT, "K", "with --json: each token's log-probability and the K likeliest (0 to 20)", NULL, 0, 20,
      AT(logprobs), V_COMPLETE},
     {"seed", 's', OPT_INT, "N", "seed of the random choice; the same seed gives the same text (default 0)", NULL, 0,
-     9223372036854775807.0, AT(seed), V_WRITES | V_SYNTH},
+     9223372036854775807.0, AT(seed), V_WRITES | V_SYNTH | V_CALIBRATE},
     {"ctx", 'c', OPT_INT, "N", "context in tokens, 4k is 4096 (default: the model's own, at most 4096)", NULL, 1, INT_MAX_,
      AT(ctx), V_PLACES | V_SHOW},
     {"batch", 'b', OPT_INT, "N", "prompt tokens evaluated together (default 512)", NULL, 1, 65536, AT(batch), V_PLACES},
@@ -207,7 +214,7 @@ const option_row cli_options[] = {
     {"isa", 0, OPT_STR, "ISA", "force an instruction set (default auto)", "auto|generic|avx2|avx512|neon", 0, 0, AT(isa),
      V_PLACES},
     {"chat-format", 0, OPT_STR, "NAME", "how messages are written, instead of the file's template", NULL, 0, 0, AT(chat_format),
-     V_DIAGNOSE | V_CHAT | V_SHOW | V_SERVE},
+     V_DIAGNOSE | V_CHAT | V_CALIBRATE | V_SHOW | V_SERVE},
     {"no-bos", 0, OPT_FLAG, NULL, "put no token before or behind the text", NULL, 0, 0, AT(no_bos), V_TOKENIZE | V_COMPLETE},
     {"parse-special", 0, OPT_FLAG, NULL, "text such as <|eot_id|> becomes that token", NULL, 0, 0, AT(parse_special),
      V_TOKENIZE | V_COMPLETE},
@@ -280,6 +287,17 @@ const option_row cli_options[] = {
     {"yes", 'y', OPT_FLAG, NULL, "erase without asking", NULL, 0, 0, AT(yes), V_HISTORY},
     {"verify", 0, OPT_FLAG, NULL, "check every row", NULL, 0, 0, AT(verify), V_AUDIT},
     {"json", 'j', OPT_FLAG, NULL, "print one JSON object (chat: one a line)", NULL, 0, 0, AT(json), V_JSON},
+    {"interactive", 'i', OPT_FLAG, NULL, "ask the questions one by one; with --json every turn is a line", NULL, 0, 0,
+     AT(interactive), V_DIAGNOSE},
+    {"assistant", 0, OPT_FLAG, NULL, "the medical assistant: a description of symptoms, then its questions", NULL, 0, 0,
+     AT(assistant), V_CHAT},
+    {"prompts", 0, OPT_STR, "DIR", "a folder of prompts in place of those inside (also GALEN_PROMPTS)", NULL, 0, 0, AT(prompts),
+     V_DIAGNOSE | V_CHAT | V_CALIBRATE},
+    {"samples", 0, OPT_INT, "K", "ask the model K times anew for its first name; 0: not at all (default 3)", NULL, 0, 16,
+     AT(samples), V_DIAGNOSE | V_CHAT},
+    {"max-questions", 0, OPT_INT, "N", "ask at most N questions (default 10)", NULL, 1, 64, AT(max_questions),
+     V_DIAGNOSE | V_CHAT},
+    {"cases", 0, OPT_STR, "FILE", "labelled cases, one JSON object a line", NULL, 0, 0, AT(cases), V_CALIBRATE},
     {"man", 0, OPT_FLAG, NULL, "print the man page's source", NULL, 0, 0, AT(man), V_HELP},
     {"quiet", 'q', OPT_FLAG, NULL, "no notes and no progress on standard error", NULL, 0, 0, AT(quiet), V_ALL},
     {"no-color", 0, OPT_FLAG, NULL, "no colours (also NO_COLOR in the environment)", NULL, 0, 0, AT(no_color), V_ALL},

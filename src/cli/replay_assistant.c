@@ -2,10 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/history.h"
+#include "cli/clinic.h"
 #include "cli/options.h"
 #include "cli/replay.h"
-#include "cli/turns.h"
 
 /* What the past turns say of the run: borrowed strings. */
 typedef struct past_run {
@@ -55,6 +54,8 @@ static void set_args(cli *c, const past_run *p) {
     c->args.ctx = param_number(p, "ctx");
     c->args.batch = param_number(p, "batch");
     c->args.seed = param_number(p, "seed");
+    c->args.prompts = param_text(p, "prompts");
+    c->args.max_questions = param_number(p, "max_questions");
 }
 
 /* The model with the same bytes, or none. */
@@ -74,47 +75,54 @@ static cli_exit open_model(cli *c, store *s, const past_run *p, galen_model **m,
     return CLI_MODEL;
 }
 
-static cli_exit run(cli *c, const galen_model *m, const past_run *p, const turns *t) {
-    galen_error err = {0};
-    galen_assistant *a = NULL;
-    galen_assistant_opts o = galen_assistant_default_opts();
-    galen_differential d;
-    galen_questions q;
-    const json_t *text = json_object_get(p->symptoms, "text");
-    o.n_ctx = (int32_t)c->args.ctx;
-    o.n_batch = (int32_t)c->args.batch;
-    o.kv_type = c->args.kv_type;
-    o.seed = (uint64_t)c->args.seed;
-    o.progress = engine_prefill_progress;
-    o.user = c;
-    galen_status st = galen_assistant_open(&a, m, &o, &err);
-    if (!st) st = galen_assistant_diagnose(a, json_string_value(text), json_string_length(text), &d, &err);
-    if (!st) {
-        turns_symptoms(t, json_string_value(text), json_string_length(text));
-        turns_differential(t, &d);
-        st = galen_assistant_questions(a, &q, &err);
+static galen_answer_kind kind_of(const json_t *answer) {
+    const char *name = json_string_value(json_object_get(answer, "kind"));
+    galen_answer_kind kind = GALEN_ANSWER_YES;
+    while (kind < GALEN_ANSWER_TEXT && (!name || strcmp(galen_answer_kind_name(kind), name) != 0)) kind++;
+    return kind;
+}
+
+/* The loop, answered as it was answered then; after the last answer the person stopped, unless it stopped by itself. */
+static galen_status answer_all(clinic *k, const store_show *past, galen_error *err) {
+    galen_question q;
+    galen_stop stop;
+    galen_update *u = calloc(1, sizeof *u);
+    if (!u) return GALEN_E_NOMEM;
+    galen_status st = clinic_next(k, &q, &stop, err);
+    for (size_t i = 0; i < past->n_turns && !st && !stop; i++) {
+        if (strcmp(past->turns[i].kind, "answer") != 0) continue;
+        json_t *answer = load(past->turns[i].json, past->turns[i].n);
+        const json_t *text = json_object_get(answer, "text");
+        st = clinic_answer(k, &q, kind_of(answer), json_string_value(text), json_string_length(text), u, err);
+        if (!st) st = clinic_next(k, &q, &stop, err);
+        json_decref(answer);
     }
-    if (!st) turns_questions(t, &q);
-    galen_assistant_close(a);
-    return st ? engine_fail(c, PHASE_USE, &err) : CLI_DONE;
+    free(u);
+    return st;
+}
+
+static cli_exit run(clinic *k, const past_run *p, const store_show *past) {
+    galen_error err = {0};
+    const json_t *text = json_object_get(p->symptoms, "text");
+    cli_exit st = clinic_open(k);
+    if (!st) st = clinic_diagnose(k, json_string_value(text), json_string_length(text));
+    if (st) return st;
+    if (!json_is_true(json_object_get(p->params, "interactive"))) return clinic_questions(k, &err);
+    return answer_all(k, past, &err) ? engine_fail(k->c, PHASE_USE, &err) : CLI_DONE;
 }
 
 cli_exit replay_assistant(cli *c, void *user, const store_show *past, turn_fn put, void *put_user) {
-    galen_model *m = NULL;
+    clinic k = {.c = c, .put = put, .put_user = put_user, .is_silent = true};
     past_run p;
-    char hash[SHA256_HEX_BYTES];
     cli_exit st = past_open(c, past, &p);
     if (!st) {
         set_args(c, &p);
-        st = open_model(c, user, &p, &m, hash);
+        k.n_samples = (int32_t)param_number(&p, "samples");
+        st = open_model(c, user, &p, &k.m, k.sha256);
     }
-    if (!st) {
-        const galen_model_info i = galen_model_get_info(m);
-        const turns t = {put, put_user, i.name, hash, i.device, (uint64_t)c->args.seed};
-        st = run(c, m, &p, &t);
-    }
-    galen_model_close(m);
-    c->args.device = c->args.kv_type = c->args.chat_format = NULL; /* they point into p */
+    if (!st) st = run(&k, &p, past);
+    clinic_close(&k);
+    c->args.device = c->args.kv_type = c->args.chat_format = c->args.prompts = NULL; /* they point into p */
     past_close(&p);
     return st;
 }

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/case_history.h"
+#include "cli/clinic.h"
 #include "cli/line.h"
 #include "cli/options.h"
 #include "cli/stream.h"
@@ -229,10 +231,34 @@ static cli_exit prepare(chat *k) {
     return st;
 }
 
+/* Every description is a case of its own in the history. */
+static void keep_case(clinic *k, bool is_begin) {
+    static case_history h; /* one conversation at a time */
+    if (is_begin) {
+        k->d = (galen_differential){0};
+        case_history_start(&h, k);
+    } else {
+        if (k->d.conditions[0].name[0]) case_history_audit(&h, k);
+        case_history_end(&h, k, CLI_DONE);
+    }
+}
+
+static cli_exit run_assistant(cli *c, const char *name) {
+    clinic k = {.c = c, .n_samples = clinic_samples(c), .prints_turns = c->args.json};
+    cli_exit st = clinic_open_model(&k, name);
+    if (!st) st = clinic_open(&k);
+    line_reader *lines = st ? NULL : line_open(c, "> ");
+    if (!st) st = lines ? clinic_chat(&k, lines, keep_case) : no_memory(c);
+    line_close(lines);
+    clinic_close(&k);
+    return st;
+}
+
 cli_exit verb_chat(cli *c) {
     chat k = {.c = c};
     const char *name;
     cli_exit st = engine_model_name(c, c->args.n_positional ? c->args.positional[0] : NULL, &name);
+    if (!st && c->args.assistant) return run_assistant(c, name);
     if (!st) st = engine_open(c, name, false, &k.m);
     if (!st) st = engine_session(c, k.m, 0, &k.s);
     if (!st) st = prepare(&k);

@@ -13,8 +13,11 @@
 #define FAKE_CTX_MAX 4096
 
 static const char *const fake_words[] = {
-    " flu",       " Flu",  "flu",   " cold", " asthma", " Pneumonia", " pneu",    "monia",      "\n",  "\n\n", " (viral",
-    "confidence", " name", " What", " is",   " age?",   " croup",     " bronchi", "tis, acute", "?\n", " of",  "<end>"};
+    " flu",    " Flu",       "flu",    " cold",   " asthma", " Pneumonia", " pneu",  "monia",    "\n",         "\n\n",
+    " (viral", "confidence", " name",  " What",   " is",     " age?",      " croup", " bronchi", "tis, acute", "?\n",
+    " of",     " yes",       " no",    " A",      " B",      " C",         " D",     " E",       " F",         " Do",
+    " you",    " Have",      " Is",    " it",     " Are",    " Has",       " Did",   " Does",    " Can",       " heart",
+    " attack", " fever?",    " rash?", " cough?", " pain?",  " Heart",     "<end>"};
 enum { N_WORDS = sizeof fake_words / sizeof fake_words[0], FAKE_VOCAB = 256 + N_WORDS, FAKE_END = FAKE_VOCAB - 1 };
 
 typedef void (*fake_script)(const int32_t *history, int32_t n, float *logits);
@@ -41,6 +44,18 @@ struct galen_session {
     void *user;
 };
 static galen_model fake_model;
+
+/* The last bytes of what is in the session, as text. */
+static void fake_tail(const int32_t *h, int32_t n, char *out, size_t cap) {
+    size_t k = 0;
+    out[0] = '\0';
+    for (int32_t i = n > (int32_t)cap / 4 ? n - (int32_t)cap / 4 : 0; i < n; i++) {
+        const char byte[2] = {(char)h[i], 0};
+        const int w = snprintf(out + k, cap - k, "%s", h[i] < 256 ? byte : fake_words[h[i] - 256]);
+        if (w < 0 || k + (size_t)w >= cap) break;
+        k += (size_t)w;
+    }
+}
 
 static int32_t word_id(const char *word) {
     for (int32_t i = 0; i < N_WORDS; i++) {

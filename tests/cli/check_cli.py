@@ -324,6 +324,7 @@ def unknown_template():
 
 
 FORM = re.compile(r"\AFor licensed professionals, education and research\.[^\n]*does not diagnose[^\n]*emergencies\.\n\n"
+                  r"(?:[^\n]+\n(?:[!?] [^\n]+\n|  \"[^\n]*\"\n)*\n)?"  # red flags
                   r"Possible conditions \(confidence: model probability, uncalibrated\)\n"
                   r"(?:\n- diagnosis: [^\n]+\n- confidence: [01]\.\d\d\n){5}\nFollow-up questions\n\n"
                   r"1\. [^\n]+\n2\. [^\n]+\n3\. [^\n]+\n4\. [^\n]+\n5\. [^\n]+\n\Z")
@@ -336,7 +337,7 @@ def test_diagnose():
         confidence = [float(x) for x in re.findall(r"^- confidence: (.*)$", out, re.M)]
         check(FORM.match(out), f"seed {seed}: the form: {out!r}")
         check(len(set(names)) == 5, f"seed {seed}: five distinct names: {names}")
-        check(confidence == sorted(confidence, reverse=True) and abs(sum(confidence) - 1) < 0.03, f"seed {seed}: {confidence}")
+        check(confidence == sorted(confidence, reverse=True) and 0 < sum(confidence) < 1.03, f"seed {seed}: {confidence}")
     check(out == text(answer(*DIAGNOSE, SYMPTOMS, "--seed", 9, "--threads", 1)), "the same seed, the same bytes")
     check(out == text(answer(*DIAGNOSE, "--seed", 9, stdin=SYMPTOMS.encode() + b"\n")), "symptoms by pipe")
     path = os.path.join(WORK, "symptoms")
@@ -346,7 +347,8 @@ def test_diagnose():
     check(out == text(answer("diagnose", MODEL, SYMPTOMS, "--chat-format", "plain", "--seed", 9)), "the model as an argument")
     whole = json.loads(answer(*DIAGNOSE, SYMPTOMS, "--seed", 9, "--json"))
     check([c["name"] for c in whole["conditions"]] == re.findall(r"^- diagnosis: (.*)$", out, re.M), "--json has the same names")
-    check(abs(sum(c["confidence"] for c in whole["conditions"]) - 1) < 1e-6, "confidences sum to 1")
+    check(abs(sum(c["confidence"] for c in whole["conditions"]) + whole["other"] - 1) < 1e-6, "confidences and other sum to 1")
+    check(whole["triage"]["level"] and [q["number"] for q in whole["questions"]] == [1, 2, 3, 4, 5], "red flags and numbers")
     check(whole["confidence_meaning"] == "model probability, uncalibrated" and whole["device"] and "load_s" in whole["timings"], "--json fields")
     check("does not diagnose" in whole["intended_use"] and len(whole["questions"]) == 5, "--json fields")
     for refused in (b"", b" \n\t", b"12 3.5 ?!", b"\xff\xfe"):

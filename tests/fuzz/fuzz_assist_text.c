@@ -2,6 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "assist/calibration.h"
+#include "assist/cases.h"
+#include "assist/clauses.h"
+#include "assist/names.h"
 #include "assist/prompts.h"
 #include "assist/text.h"
 #include "base/utf8.h"
@@ -27,13 +31,35 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         free(normal);
     }
     (void)galen_symptoms_check(s, n, NULL);
-    char *field = prompt_field(s, n);
-    if (field) {
-        for (size_t i = 0; field[i]; i++) require((unsigned char)field[i] >= 0x20 && field[i] != 0x7F);
-        char *prompt = prompt_symptoms(field);
-        require(!prompt || strlen(prompt) > strlen(field));
+    uint32_t *at = NULL;
+    char *line = prompt_line(s, n, &at);
+    if (line) {
+        const size_t k = strlen(line);
+        for (size_t i = 0; i < k; i++) require((unsigned char)line[i] >= 0x20 && line[i] != 0x7F && line[i] != '"' && at[i] < n);
+        const prompt_values v = {.of = {[FIELD_SYMPTOMS] = line}};
+        char *prompt = prompt_render("Symptoms: \"{{symptoms}}\"", &v);
+        require(!prompt || strlen(prompt) == k + 12);
         free(prompt);
     }
-    free(field);
+    free(line);
+    free(at);
+    clause clauses[64];
+    const int32_t n_clauses = clauses_find(s, n, clauses, 64);
+    for (int32_t i = 0; i < n_clauses; i++) {
+        require(clauses[i].from < clauses[i].to && clauses[i].to <= n && (i == 0 || clauses[i].from >= clauses[i - 1].to));
+        require(text_has_letter(s + clauses[i].from, clauses[i].to - clauses[i].from));
+    }
+    char key[96];
+    require(name_key(s, n, key, sizeof key) < sizeof key && question_key(s, n, key, sizeof key) < sizeof key);
+    char *message, *lead;
+    if (!prompt_parse(PROMPT_DIAGNOSE, "fuzz", s, n, &message, &lead, NULL)) {
+        require(*lead && (strstr(message, "{{symptoms}}") || strstr(lead, "{{symptoms}}")));
+        free(message);
+        free(lead);
+    }
+    galen_calibration k;
+    if (!calibration_parse(s, n, "fuzz", &k, NULL)) require(k.temperature > 0 && k.name_weight >= 0 && k.name_weight <= 1);
+    labelled_case c;
+    if (!cases_parse(s, n, &c, NULL)) cases_free(&c);
     return 0;
 }
