@@ -152,7 +152,7 @@ static bool job_is_same(const job *a, const job *b) {
            memcmp(a->logprobs, b->logprobs, (size_t)a->n_ids * sizeof *a->logprobs) == 0;
 }
 
-static void tiny_write(const char *path, const char *arch, const tiny_edit *edits, size_t n) {
+__attribute__((unused)) static void tiny_write(const char *path, const char *arch, const tiny_edit *edits, size_t n) {
     tiny_bytes bytes;
     assert_int_equal(tiny_build(arch, edits, n, &bytes, NULL), GALEN_OK);
     FILE *f = fopen(path, "wb");
@@ -162,7 +162,7 @@ static void tiny_write(const char *path, const char *arch, const tiny_edit *edit
     free(bytes.p);
 }
 
-static galen_model *tiny_open(const char *path, const char *device, int n_threads) {
+__attribute__((unused)) static galen_model *tiny_open(const char *path, const char *device, int n_threads) {
     galen_model *m;
     galen_error err = {0};
     galen_model_opts o = galen_model_default_opts();
