@@ -57,10 +57,11 @@ json_t *json_bytes(const char *s, size_t n) {
 
 json_t *json_model(const galen_model *m) {
     const galen_model_info i = galen_model_get_info(m);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I}", "path", json_text0(i.path), "name", json_text0(i.name),
-                     "architecture", json_text0(i.arch), "type", json_text0(i.type_name), "device", json_text0(i.device),
-                     "chat_format", json_text0(i.chat_format), "parameters", (json_int_t)i.n_params, "weight_bytes",
-                     (json_int_t)i.weight_bytes, "n_vocab", (json_int_t)i.n_vocab);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I}", "placement", json_text0(i.placement), "fell_back",
+                     json_text0(i.fell_back), "path", json_text0(i.path), "name", json_text0(i.name), "architecture",
+                     json_text0(i.arch), "type", json_text0(i.type_name), "device", json_text0(i.device), "chat_format",
+                     json_text0(i.chat_format), "parameters", (json_int_t)i.n_params, "weight_bytes", (json_int_t)i.weight_bytes,
+                     "n_vocab", (json_int_t)i.n_vocab);
 }
 
 static double rate(int32_t n, double seconds) {

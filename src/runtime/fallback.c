@@ -18,6 +18,8 @@ static const rule rules[N_FALL_EVENTS] = {
                      GALEN_E_NOMEM, true, false, true},
     [FALL_UNUSED] = {"a GPU is here and not used", "galen plan says more; --device cpu asks for this", FALL_CPU, GALEN_E_NOMEM,
                      false, false, true},
+    [FALL_UNSUPPORTED] = {"the GPU is not used: its code does not take this", "--device cpu asks for the CPU", FALL_CPU,
+                          GALEN_E_DEVICE, false, false, true},
     [FALL_LOAD_MEMORY] = {"GPU memory ran out",
                           "close what else uses the card (galen doctor names it), or set --gpu-layers lower", FALL_FEWER,
                           GALEN_E_NOMEM, true, true, true},

@@ -10,6 +10,7 @@ typedef enum fall_event {
     FALL_NO_DEVICE,   /* no driver, one too old, no card, a card that cannot be used */
     FALL_NO_FIT,      /* the layers asked for need more memory than is free          */
     FALL_UNUSED,      /* a card that can be used, and the plan leaves it idle        */
+    FALL_UNSUPPORTED, /* the GPU's code does not take this model or this cache      */
     FALL_LOAD_MEMORY, /* memory ran out between plan and load, or for a session      */
     FALL_LOAD_DEVICE, /* the device failed while weights were loaded                 */
     FALL_STEP,        /* the device failed in mid-step                               */

@@ -168,6 +168,15 @@ static void refresh(placer *p) {
     if (p->gpu.is_usable && p->gpu.table->info(p->gpu.index, &now, &ignored) == GALEN_OK && now.is_usable) p->gpu.info = now;
 }
 
+static bool may_fall(galen_status st) {
+    return st == GALEN_E_NOMEM || st == GALEN_E_DEVICE || st == GALEN_E_UNSUPPORTED;
+}
+
+/* What a failure to open something on the device is. */
+static fall_event event_of(galen_status st) {
+    return st == GALEN_E_NOMEM ? FALL_LOAD_MEMORY : st == GALEN_E_UNSUPPORTED ? FALL_UNSUPPORTED : FALL_LOAD_DEVICE;
+}
+
 /* Plan and open; a failure of the GPU on the way is planned around once. */
 static galen_status place(placer *p, const backend_api *host, want w, placement **out, galen_error *err) {
     galen_status st;
@@ -180,9 +189,8 @@ static galen_status place(placer *p, const backend_api *host, want w, placement 
         const uint64_t peak = plan_peak(&pl->device);
         st = open_plan(p, host, pl, out, &is_device, &why);
         if (!st) return GALEN_OK;
-        if (!is_device || (st != GALEN_E_NOMEM && st != GALEN_E_DEVICE)) return galen_fail(err, st, why.offset, "%s", why.msg);
-        const fall_event e = st == GALEN_E_NOMEM ? FALL_LOAD_MEMORY : FALL_LOAD_DEVICE;
-        if ((st = fall(p, e, why.msg, &action, err))) return st;
+        if (!is_device || !may_fall(st)) return galen_fail(err, st, why.offset, "%s", why.msg);
+        if ((st = fall(p, event_of(st), why.msg, &action, err))) return st;
         p->policy.n_fallen++;
         w = (want){.limits = w.limits, .has_device = action == FALL_FEWER, .most = peak - peak / 8, .has_fallen = true};
         refresh(p);

@@ -16,6 +16,7 @@ typedef struct fake_device_state {
     int64_t alloc_fails;  /* and so many after it                                    */
     int64_t step_fail;    /* the so-many-th stage fails, and all that follow         */
     int64_t load_fail;    /* weights do not load: a device error                     */
+    int64_t unsupported;  /* 1: it takes no such weights; 2: no such cache */
     int64_t devices;      /* how many are visible                                    */
     int64_t compute;      /* capability; below 75 it is refused                      */
     int64_t driver;       /* 0 = none; below runtime: too old                        */

@@ -44,8 +44,8 @@ static const struct {
 } settings[] = {
 #define FIELD(name)                                                                                                              \
     { #name "=", offsetof(fake_device_state, name) }
-    FIELD(memory),  FIELD(used),    FIELD(steal),  FIELD(alloc_fail), FIELD(alloc_fails), FIELD(step_fail), FIELD(load_fail),
-    FIELD(devices), FIELD(compute), FIELD(driver), FIELD(bad_layout), FIELD(read),        FIELD(upload),
+    FIELD(memory),      FIELD(used),    FIELD(steal),   FIELD(alloc_fail), FIELD(alloc_fails), FIELD(step_fail), FIELD(load_fail),
+    FIELD(unsupported), FIELD(devices), FIELD(compute), FIELD(driver),     FIELD(bad_layout),  FIELD(read),      FIELD(upload),
 #undef FIELD
 };
 
@@ -150,6 +150,11 @@ static galen_status fake_open(backend **out, const network *net, const backend_c
     uint8_t *all = calloc(n, 1);
     galen_status st = GALEN_OK;
     *out = NULL;
+    if (fake_device.unsupported == 1) {
+        free(all);
+        free(b);
+        return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "heads of 512 dimensions; the GPU backend takes up to 256");
+    }
     if (!b || !all || !(b->parts = calloc(n, 1)) || !(b->streamed = calloc(n, 1))) {
         free(all);
         if (b) free(b->parts);
@@ -202,6 +207,10 @@ static galen_status fake_work_open(backend_work **out, backend *b, const work_li
     bool is_streaming = false;
     *out = NULL;
     if (!w) return galen_fail(err, GALEN_E_NOMEM, 0, "fake work");
+    if (fake_device.unsupported == 2) {
+        free(w);
+        return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "KV type q8_0 needs heads of a multiple of 32 dimensions, not 24");
+    }
     for (int32_t i = 0; i < b->net->n_layer; i++) is_streaming |= b->streamed[i] != 0;
     const backend_config cfg = {.n_threads = b->n_threads, .parts = b->parts, .streamed = is_streaming ? b->streamed : NULL};
     fake_work_bytes(b->net, &cfg, lim, &kv, &buffers);

@@ -230,6 +230,7 @@ static void set_trouble(const trouble *t) {
     fake->alloc_fails = s->alloc_fails;
     fake->step_fail = s->step_fail;
     fake->load_fail = s->load_fail;
+    fake->unsupported = s->unsupported;
     fake->bad_layout = s->bad_layout;
 }
 
@@ -253,6 +254,15 @@ static void each_trouble_has_its_rule(void **state) {
          GALEN_E_NOMEM,
          "memory ran out"},
         {"weights do not load", {.load_fail = 1}, -1, 0, GALEN_E_DEVICE, GALEN_E_DEVICE, GALEN_E_DEVICE, "ECC"},
+        {"a model that its code does not take", {.unsupported = 1}, -1, 0, GALEN_E_DEVICE, GALEN_E_DEVICE, GALEN_E_DEVICE, "512"},
+        {"a cache that its code does not take",
+         {.unsupported = 2},
+         -1,
+         0,
+         GALEN_E_DEVICE,
+         GALEN_E_DEVICE,
+         GALEN_E_DEVICE,
+         "q8_0"},
         {"the first allocation fails", {.alloc_fail = 1}, 2, 0, GALEN_E_NOMEM, GALEN_E_NOMEM, GALEN_OK, "memory ran out"},
         {"the session's KV", {.alloc_fail = 3}, 2, 0, GALEN_E_NOMEM, GALEN_E_NOMEM, GALEN_OK, "memory ran out"},
         {"the session's buffers", {.alloc_fail = 4}, 2, 0, GALEN_E_NOMEM, GALEN_E_NOMEM, GALEN_OK, "memory ran out"},
