@@ -353,7 +353,7 @@ galen_status placed_open(placed *out, placer *p, const work_limits *limits, gale
     }
     const galen_status st = works_open(&out->works, &out->at->devices, limits, &why);
     if (!st) return GALEN_OK;
-    if (placed_can_recover(out, st)) return move_on(out, st == GALEN_E_NOMEM ? FALL_LOAD_MEMORY : FALL_LOAD_DEVICE, &why, err);
+    if (may_fall(st) && plan_uses_device(out->at->plan)) return move_on(out, event_of(st), &why, err);
     placed_close(out);
     return galen_fail(err, st, why.offset, "%s", why.msg);
 }
