@@ -173,7 +173,7 @@ $(FAKE_GPU): $(FAKE_GPU_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared -Wl,-Bsymbolic $(LDFLAGS) -o $@ $^ -lm -pthread
 $(B)/tests/runtime/% $(B)/tests/fake/%: CPPFLAGS += -Itests/fake -Itests/kernels
-$(B)/tests/runtime/test_place $(B)/tests/runtime/test_splits: $(FAKE_GPU)
+$(B)/tests/runtime/test_place $(B)/tests/runtime/test_splits $(B)/tests/faults/alloc_fail: | $(FAKE_GPU)
 
 # What a bare `make` makes, in phases with progress: tools/build-all makes `program`, `icd10-try`, then `cuda` where nvcc is.
 default: preflight

@@ -66,10 +66,11 @@ static void add(list *l, const plan_request *r, const char *what, const char *op
     l->n++;
 }
 
-static void add_context(list *l, const plan_request *r, int32_t n_ctx) {
+static void add_context(list *l, const plan_request *r, int64_t wanted) {
     plan_request q = *r;
     char what[64], option[48];
-    if (n_ctx < KV_PAGE || n_ctx > r->net->n_ctx_train || r->limits.n_ctx <= 0) return;
+    if (wanted < KV_PAGE || wanted > r->net->n_ctx_train || r->limits.n_ctx <= 0) return;
+    const int32_t n_ctx = (int32_t)wanted;
     const int64_t pages = ((int64_t)r->limits.n_pages * n_ctx + r->limits.n_ctx - 1) / r->limits.n_ctx;
     q.limits.n_ctx = n_ctx;
     q.limits.n_pages = (int32_t)pages;
@@ -111,7 +112,7 @@ int32_t plan_choices(const plan_request *r, plan_choice out[PLAN_CHOICES]) {
     list l = {.at = out};
     plan_request q = *r;
     add_layers(&l, r);
-    add_context(&l, r, r->limits.n_ctx * 2);
+    add_context(&l, r, (int64_t)r->limits.n_ctx * 2);
     add_context(&l, r, r->limits.n_ctx / 2);
     add_context(&l, r, r->limits.n_ctx / 4);
     if (r->limits.kv != KV_Q8_0 && r->net->d_head % 32 == 0) {

@@ -312,7 +312,28 @@ static void scenario_batcher(const char *path, outcome *o) {
     galen_model_close(m);
 }
 
-static char synth_path[4096];
+static char synth_path[4096], cache_path[4096];
+
+/* A model on two devices, the second being the fake GPU: what the host asks memory for on the way. */
+static void scenario_split(const char *path, outcome *o) {
+    galen_model *m = NULL;
+    galen_session *s = NULL;
+    galen_tokens text = {0};
+    galen_model_opts mo = galen_model_default_opts();
+    galen_session_opts so = galen_session_default_opts();
+    mo.n_threads = 2;
+    mo.n_ctx = so.n_ctx = 512;
+    mo.n_batch = so.n_batch = 48;
+    mo.gpu_layers = 2;
+    mo.cache_dir = cache_path;
+    o->st = galen_model_open(&m, path, &mo, &o->err);
+    if (!o->st) o->st = galen_tokenize(m, story, sizeof story - 1, true, true, &text, &o->err);
+    if (!o->st) o->st = galen_session_open(&s, m, &so, &o->err);
+    if (!o->st) o->st = generate(s, &text, o);
+    galen_session_close(s);
+    galen_tokens_free(&text);
+    galen_model_close(m);
+}
 
 static void scenario_synth(const char *path, outcome *o) {
     galen_synth_opts opts = galen_synth_default_opts();
@@ -419,10 +440,20 @@ int main(int argc, char **argv) {
     }
     run_all("answer", scenario_answer, model);
     run_all("ref", scenario_ref, model);
+    const char *slash = strrchr(argv[0], '/');
+    (void)snprintf(cache_path, sizeof cache_path, "%.*s/../fake", slash ? (int)(slash - argv[0]) : 1, slash ? argv[0] : ".");
+    (void)setenv("GALEN_PLUGIN_DIR", cache_path, 1);
+    (void)snprintf(cache_path, sizeof cache_path, "%s/galen-faults-%ld-cache", folder, (long)getpid());
+    run_all("split", scenario_split, model);
+    (void)setenv("GALEN_PLUGIN_DIR", folder, 1); /* and no plugin again */
     run_all("batcher", scenario_batcher, model);
     run_all("synth", scenario_synth, NULL);
     for (int i = 1; i < argc; i++) run_all(argv[i], scenario_answer, argv[i]);
     (void)unlink(model);
+    char speeds[4200];
+    (void)snprintf(speeds, sizeof speeds, "%s/speeds.tsv", cache_path);
+    (void)unlink(speeds);
+    (void)rmdir(cache_path);
     printf("%ld passed, %ld failed\n", n_passed, n_failed);
     return n_failed ? 1 : 0;
 }
