@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "server/api.h"
+#include "server/cases.h"
 #include "server/inside.h"
 #include "server/shelf.h"
 
@@ -37,6 +38,15 @@ const route server_routes[] = {
     {"POST", "/v1/tokenize", api_tokenize, ASK, false},
     {"POST", "/v1/detokenize", api_detokenize, ASK, false},
     {"GET", "/v1/status", api_status, WATCH, false},
+    {"GET", "/v1/cases", cases_list, ASK, false},
+    {"POST", "/v1/cases", cases_create, ASK, false},
+    {"POST", "/v1/cases/search", cases_search, ASK, false},
+    {"GET", "/v1/cases/{id}", cases_show, ASK, false},
+    {"DELETE", "/v1/cases/{id}", cases_erase, ASK, false},
+    {"POST", "/v1/cases/{id}/answers", cases_answer, ASK, false},
+    {"POST", "/v1/cases/{id}/close", cases_close_case, ASK, false},
+    {"GET", "/v1/cases/{id}/export", cases_export, ASK, false},
+    {"GET", "/v1/audit", cases_audit, ROLE_AUDITOR | ROLE_ADMIN, false},
     {"GET", "/", page_file, 0, false},
     {"GET", "/{id}", page_file, 0, false},
     {"GET", "/assets/{id}", page_file, 0, false},
@@ -183,8 +193,8 @@ galen_status server_open(server **out, const server_opts *o, galen_error *err) {
     if (o->api_keys && (st = keys_read(&s->keys, o->api_keys, err))) goto fail;
     if (o->tls_cert && ((st = read_pem(&s->tls_cert, o->tls_cert, err)) || (st = read_pem(&s->tls_key, o->tls_key, err))))
         goto fail;
-    if ((st = bind_socket(s, err)) || (st = shelf_open(&s->shelf, s, err)) || (st = watch_start(s, err)) ||
-        (st = start_daemon(s, err)))
+    if ((st = bind_socket(s, err)) || (st = shelf_open(&s->shelf, s, err)) || (st = cases_open(&s->cases, s, err)) ||
+        (st = watch_start(s, err)) || (st = start_daemon(s, err)))
         goto fail;
     *out = s;
     return GALEN_OK;
@@ -281,6 +291,7 @@ void server_close(server *s) {
     cut_all(s);
     watch_stop(s);
     if (s->daemon) MHD_stop_daemon(s->daemon);
+    cases_close(s->cases);
     shelf_close(s->shelf);
     if (s->listen_fd >= 0) (void)close(s->listen_fd);
     notify_close(s);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "server/cases.h"
 #include "server/inside.h"
 #include "server/shelf.h"
 
@@ -124,6 +125,7 @@ static void *watch(void *arg) {
             last = now;
             look_at_streams(s, now);
             shelf_tick(s->shelf, now);
+            cases_tick(s->cases, now);
         }
         if (now - last_conns >= 2 * SECOND) {
             last_conns = now;
