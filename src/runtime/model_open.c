@@ -99,6 +99,7 @@ galen_status galen_model_open(galen_model **out, const char *path, const galen_m
     if ((st = lazy_vocab_open(&m->lazy, err))) goto fail;
     if ((st = choose_chat(m, o.chat_format, err))) goto fail;
     st = model_open(&m->net, m->file, tokenizer_n_vocab(m->vocab), o.is_vocab_only ? NULL : err);
+    if (st == GALEN_E_NOMEM && o.is_vocab_only) (void)galen_fail(err, st, 0, "%s", path); /* its other reasons do not matter */
     if (st && !(o.is_vocab_only && st != GALEN_E_NOMEM)) goto fail;
     if ((st = fill_info(m, path, err))) goto fail;
     if ((st = inspect_copy_names(m, err))) goto fail;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "galen/galen.h"
+#include "grammar/grammar.h"
 
 /* ---------------------------------------------------------------- the allocator that fails */
 
@@ -242,6 +243,63 @@ done:
     galen_model_close(m);
 }
 
+/* One grammar: compiled, followed by the first token of each mask, with what is forced, a copy, and a fresh start. */
+static galen_status follow(const grammar *g, const galen_model_info *info, uint64_t *h, galen_error *err) {
+    enum { STEPS = 12, WORDS = 64 };
+    grammar_state *s = NULL, *c = NULL;
+    uint32_t bits[WORDS];
+    int32_t forced[8], n;
+    galen_status st = grammar_state_open(&s, g, err);
+    for (int step = 0; step < STEPS && !st && !grammar_state_is_done(s); step++) {
+        int32_t id = 0;
+        if (grammar_mask_words(info->n_vocab) > WORDS) return GALEN_E_FAIL;
+        st = grammar_state_forced(s, forced, 8, &n, err);
+        if (!st && n == 0) st = grammar_state_mask(s, bits, err);
+        if (st) break;
+        while (n == 0 && !(bits[id / 32] >> (id % 32) & 1)) id++;
+        if (n) id = forced[0];
+        hash_bytes(h, &id, sizeof id);
+        st = grammar_state_accept(s, id, err);
+    }
+    if (!st) st = grammar_state_clone(&c, s, err);
+    if (!st) st = grammar_state_reset(s, err);
+    grammar_state_close(s);
+    grammar_state_close(c);
+    return st;
+}
+
+static void scenario_grammars(const char *path, outcome *o) {
+    static const struct {
+        galen_grammar_kind kind;
+        const char *text;
+    } rows[] = {
+        {GALEN_GRAMMAR_GBNF, "root ::= \"ab\" (item \",\"){1,3} [^a-c\\u00e9]* # end\nitem ::= [a-z]{2,9} | \"(\" item \")\""},
+        {GALEN_GRAMMAR_JSON_SCHEMA,
+         "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"maxLength\":9},\"b\":{\"$ref\":\"#/$defs/"
+         "x\"},\"c\":{\"pattern\":\"^[a-c]+|d$\"}},"
+         "\"required\":[\"b\"],\"additionalProperties\":{\"format\":\"date\"},\"$defs\":{\"x\":{\"anyOf\":[{\"type\":\"null\"},{"
+         "\"enum\":[1,\"two\"]},{\"type\":"
+         "\"array\",\"items\":{\"type\":\"number\",\"minimum\":0,\"maximum\":1.5},\"maxItems\":3}]}}}"},
+        {GALEN_GRAMMAR_JSON_OBJECT, ""},
+    };
+    galen_model *m = NULL;
+    galen_model_opts mo = galen_model_default_opts();
+    mo.is_vocab_only = true;
+    o->st = galen_model_open(&m, path, &mo, &o->err);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && !o->st; i++) {
+        galen_grammar *g = NULL;
+        o->st = galen_grammar_open(&g, m, rows[i].kind, rows[i].text, strlen(rows[i].text), &o->err);
+        if (!o->st) {
+            const galen_model_info info = galen_model_get_info(m);
+            o->st = follow(g, &info, &o->hash, &o->err);
+        } else if (g) {
+            o->err.code = GALEN_OK; /* *out is NULL after a failure */
+        }
+        galen_grammar_close(g);
+    }
+    galen_model_close(m);
+}
+
 typedef struct batched {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -446,6 +504,7 @@ int main(int argc, char **argv) {
     (void)snprintf(cache_path, sizeof cache_path, "%s/galen-faults-%ld-cache", folder, (long)getpid());
     run_all("split", scenario_split, model);
     (void)setenv("GALEN_PLUGIN_DIR", folder, 1); /* and no plugin again */
+    run_all("grammars", scenario_grammars, model);
     run_all("batcher", scenario_batcher, model);
     run_all("synth", scenario_synth, NULL);
     for (int i = 1; i < argc; i++) run_all(argv[i], scenario_answer, argv[i]);

@@ -48,11 +48,11 @@ static inline void words_close(words *w) {
     maker_close(&w->m);
 }
 
-typedef enum grammar_kind { GBNF, SCHEMA, JSON_OBJECT } grammar_kind;
+typedef enum grammar_kind { GBNF, SCHEMA, ANY_OBJECT } grammar_kind;
 
 static inline galen_status open_any(grammar **out, const grammar_vocab *v, grammar_kind kind, const char *text,
                                     galen_error *err) {
-    if (kind == JSON_OBJECT) return grammar_open_json_object(out, v, err);
+    if (kind == ANY_OBJECT) return grammar_open_json_object(out, v, err);
     return kind == GBNF ? grammar_open_gbnf(out, v, text, strlen(text), err)
                         : grammar_open_schema(out, v, text, strlen(text), err);
 }

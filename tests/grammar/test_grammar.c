@@ -227,7 +227,7 @@ static void any_object_is_json(void **state) {
         {"{}", "{\"a\": 1}", "{\n  \"a\": [1, -2.5e1, null, true],\"b\":{\"c\":\"\\u00e9\\n\"}\n}", "{ \"a\":\"\"}"},
         {"[]", "{\"a\"}", "{\"a\":1,}", "{\"a\":01}", "{'a':1}", "{\"a\":\"\t\"}", "{}}"},
         "any object"};
-    check_language(JSON_OBJECT, &row);
+    check_language(ANY_OBJECT, &row);
 }
 
 /* ---------------------------------------------------------------- what cannot be */
@@ -507,7 +507,7 @@ static void r8_bytes_that_no_token_has(void **state) {
     assert_int_equal(err.offset, 20);
     assert_int_equal(open_any(&g, v, GBNF, "root ::= \"ca\"", &err), GALEN_E_RANGE); /* c only within bc */
     assert_non_null(strstr(err.msg, "rule \"root\": no token of the vocabulary fits"));
-    assert_int_equal(open_any(&g, v, JSON_OBJECT, NULL, &err), GALEN_E_RANGE);
+    assert_int_equal(open_any(&g, v, ANY_OBJECT, NULL, &err), GALEN_E_RANGE);
     /* It is found only when it is reached: an error then, not an endless loop. */
     uint32_t bits[1];
     grammar_state *s;
@@ -677,7 +677,7 @@ static void masks_equal_trying_on_schemas(void **state) {
         for (int k = 0; k < 4; k++) check_masks(g, 30, rows[i]);
         grammar_close(g);
     }
-    grammar *g = must_open(JSON_OBJECT, NULL);
+    grammar *g = must_open(ANY_OBJECT, NULL);
     for (int k = 0; k < 10; k++) check_masks(g, 40, "any object");
     grammar_close(g);
 }
@@ -813,7 +813,7 @@ static void forced_tokens_are_the_natural_ones(void **state) {
          "{\"name\": ", "a frame"},
         {SCHEMA, "{\"type\":\"object\",\"properties\":{\"name\":{\"const\":12}},\"required\":[\"name\"]}", "{", "\"name\": 12}",
          "the rest"},
-        {JSON_OBJECT, NULL, "", "", "{ is left: {\" may come"},
+        {ANY_OBJECT, NULL, "", "", "{ is left: {\" may come"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         grammar_state *s;
