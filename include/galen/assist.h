@@ -440,7 +440,8 @@ GALEN_API galen_status galen_adapter_generate_diagnosis(galen_adapter *ad, const
 GALEN_API galen_status galen_adapter_generate_followup_questions(galen_adapter *ad, const char *context, size_t len,
                                                                  double confidence, galen_adapter_fn fn, void *user,
                                                                  uint64_t *job, galen_error *err);
-/** The job ends as CANCELLED, also before it began. One that has ended is left alone. */
+/** The job ends as CANCELLED, also before it began; a model that is being opened is opened to its end first. One that has ended
+ * is left alone. */
 GALEN_API void galen_adapter_cancel(galen_adapter *ad, uint64_t job);
 
 #ifdef __cplusplus
