@@ -137,7 +137,7 @@ $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libgalen-app.a $(B)/libgalen.a
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS) $(APP_LDLIBS)
 # Every call that can fail for want of memory goes through the harness.
 WRAP := free munmap malloc calloc realloc reallocarray aligned_alloc posix_memalign strdup strndup mmap pthread_create
-$(B)/tests/faults/alloc_fail: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAP))
+$(B)/tests/faults/alloc_fail: private LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAP))
 comma := ,
 # The store's, whose SQLite and jansson are given the same allocator.
 $(B)/tests/store/test_store_faults: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc strdup free)
