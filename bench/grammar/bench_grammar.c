@@ -13,7 +13,7 @@
 #include "grammar/grammar.h"
 
 typedef struct row {
-    const char *name, *schema, *text;
+    const char *name, *schema, *gbnf, *text; /* neither: any JSON object */
 } row;
 
 #define NAME "{\"type\":\"string\",\"minLength\":3,\"maxLength\":80}"
@@ -25,8 +25,9 @@ static const row rows[] = {
      "\"required\":[\"rank\","
      "\"name\",\"confidence\",\"support\",\"code\"],\"properties\":{\"rank\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":5},"
      "\"name\":" NAME ",\"confidence\":{\"type\":\"number\",\"minimum\":0,\"maximum\":1},\"support\":{\"type\":\"array\","
-                      "\"maxItems\":4,\"items\":" NAME
+     "\"maxItems\":4,\"items\":" NAME
      "},\"code\":{\"type\":\"string\",\"pattern\":\"^[A-TV-Z][0-9][0-9AB](\\\\.[0-9A-TV-Z]{1,4})?$\"}}}}}}",
+     NULL,
      "{\"triage\": \"consultation\", \"conditions\": [{\"rank\": 1, \"name\": \"Community-acquired pneumonia\", \"confidence\": "
      "0.62, "
      "\"support\": [\"productive cough for five days\", \"fever of 39.1 degrees\", \"crackles at the right base\"], \"code\": "
@@ -42,12 +43,19 @@ static const row rows[] = {
      "\"string\",\"format\":\"date\"},\"mail\":{\"type\":[\"string\",\"null\"]},\"tags\":{\"type\":\"array\",\"items\":{\"type\":"
      "\"string\"}},"
      "\"next\":{\"$ref\":\"#\"}}}",
+     NULL,
      "{\"name\": \"Maria \\u00c1lvarez \\\"Mia\\\" Lopez\", \"born\": \"1987-02-28\", \"mail\": null, \"tags\": [\"cardiology\", "
      "\"follow-up "
      "in six weeks\", \"speaks Spanish and a little English\"], \"next\": {\"name\": \"Jos\xC3\xA9\", \"born\": \"1950-11-30\", "
      "\"mail\": "
      "\"jose@example.org\", \"tags\": []}}"},
-    {"any object", NULL,
+    {"GBNF list", NULL,
+     "root ::= item{2,5}\nitem ::= \"- diagnosis: \" name \"\\n- confidence: \" (\"0.\" [0-9]{1,2} | \"1.0\") \"\\n\"\nname ::= "
+     "[A-Z] [a-zA-Z0-9 ,'()-]{2,80}",
+     "- diagnosis: Community-acquired pneumonia\n- confidence: 0.62\n- diagnosis: Acute bronchitis\n- confidence: 0.21\n- "
+     "diagnosis: "
+     "Pulmonary embolism\n- confidence: 0.07\n- diagnosis: Congestive heart failure, left-sided\n- confidence: 0.05\n"},
+    {"any object", NULL, NULL,
      "{\n  \"patient\": {\"age\": 54, \"sex\": \"female\", \"history\": [\"hypertension\", \"type 2 diabetes\", null, true]},\n  "
      "\"note\": "
      "\"She describes a pressure-like pain that spreads to the left arm, worse with effort, and she has been short of breath "
@@ -127,8 +135,9 @@ static void run(const grammar_vocab *v, const tokenizer *t, const row *r) {
     const text_piece pieces[] = {{.text = r->text, .len = strlen(r->text)}};
     if (tokenizer_encode(t, pieces, 1, false, &ids, &err)) fail("tokens", &err);
     const uint64_t start = clock_ns();
-    const galen_status st =
-        r->schema ? grammar_open_schema(&g, v, r->schema, strlen(r->schema), &err) : grammar_open_json_object(&g, v, &err);
+    const galen_status st = r->schema ? grammar_open_schema(&g, v, r->schema, strlen(r->schema), &err)
+                            : r->gbnf ? grammar_open_gbnf(&g, v, r->gbnf, strlen(r->gbnf), &err)
+                                      : grammar_open_json_object(&g, v, &err);
     if (st) fail(r->name, &err);
     const uint64_t opened = clock_ns();
     const times cold = follow(g, t, &ids);

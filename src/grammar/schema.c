@@ -103,19 +103,15 @@ static bool add_part(schema *s, schema_parts *parts, schema_part part) {
         schema_fail(s, GALEN_E_FORMAT, part.pointer, "a schema is an object, true or false");
         return true;
     }
-    for (uint32_t up = part.parent; up; up = parts->at[up - 1].parent)
-        if (parts->at[up - 1].json == part.json) {
-            schema_fail(s, GALEN_E_RANGE, part.pointer, "the schema refers to itself without end");
-            return true;
-        }
     for (uint32_t i = 0; i < parts->n; i++) {
         if (parts->at[i].json != part.json) continue;
-        if (parts->at[i].any_done || parts->at[i].one_done) /* a branch of it that needs all of it */
-            schema_fail(s, GALEN_E_RANGE, part.pointer, "the schema refers to itself without end");
+        if (part.branch_of && parts->at[i].branch_of)
+            schema_fail(s, GALEN_E_UNSUPPORTED, part.pointer, "the same branch is chosen twice");
+        if (part.branch_of) parts->at[i].branch_of = part.branch_of;
         return true;
     }
     if (parts->n == SCHEMA_MAX_PARTS) {
-        schema_fail(s, GALEN_E_RANGE, part.pointer, "more than 256 subschemas hold here together");
+        schema_fail(s, GALEN_E_RANGE, part.pointer, "more than 64 subschemas hold here together");
         return true;
     }
     parts->at[parts->n++] = part;
@@ -124,6 +120,44 @@ static bool add_part(schema *s, schema_parts *parts, schema_part part) {
 
 bool schema_add(schema *s, schema_parts *parts, const json_t *json, const char *pointer) {
     return add_part(s, parts, (schema_part){.json = json, .pointer = pointer});
+}
+
+static uint32_t find_part(const schema_parts *parts, const json_t *json) {
+    uint32_t i = 0;
+    while (i < parts->n && parts->at[i].json != json) i++;
+    return i;
+}
+
+/* What part i rests on, that is not yet settled: others by reference and allOf, and the branch that was chosen for it. */
+static bool rests_on_open(schema *s, const schema_parts *parts, uint32_t i, const bool *is_settled) {
+    const schema_part *part = &parts->at[i];
+    const json_t *ref = json_object_get(part->json, "$ref"), *all = json_object_get(part->json, "allOf");
+    uint32_t on = parts->n;
+    if (ref) on = find_part(parts, resolve(s, ref, part->pointer));
+    if (on < parts->n && !is_settled[on]) return true;
+    for (size_t k = 0; k < json_array_size(all); k++) {
+        on = find_part(parts, json_array_get(all, k));
+        if (on < parts->n && !is_settled[on]) return true;
+    }
+    for (uint32_t k = 0; k < parts->n; k++)
+        if (parts->at[k].branch_of == i + 1 && !is_settled[k]) return true;
+    return false;
+}
+
+/* Parts that rest on each other in a ring hold for no stated reason: a schema that means itself says nothing. */
+static void check_cycles(schema *s, const schema_parts *parts) {
+    bool is_settled[SCHEMA_MAX_PARTS] = {false}, has_moved = true;
+    uint32_t n = 0;
+    while (has_moved && !s->p->st) {
+        has_moved = false;
+        for (uint32_t i = parts->n; i--;) { /* parts mostly rest on later ones */
+            if (is_settled[i] || rests_on_open(s, parts, i, is_settled)) continue;
+            is_settled[i] = has_moved = true;
+            n++;
+        }
+    }
+    for (uint32_t i = 0; i < parts->n && n < parts->n; i++)
+        if (!is_settled[i]) schema_fail(s, GALEN_E_RANGE, parts->at[i].pointer, "the schema refers to itself without end");
 }
 
 /* Follow $ref and allOf until every part is there. */
@@ -140,19 +174,19 @@ static void flatten(schema *s, schema_parts *parts) {
             const char *name = to ? json_string_value(ref) : pointer;
             char *copy = arena_strndup(&s->mem, name, strlen(name));
             if (!copy) program_fail(s->p, GALEN_E_NOMEM, 0, "schema: a pointer");
-            if (to && copy) is_possible &= add_part(s, parts, (schema_part){.json = to, .pointer = copy, .parent = i + 1});
+            if (to && copy) is_possible &= add_part(s, parts, (schema_part){.json = to, .pointer = copy});
         }
         if (!all) continue;
         const char *pointer = schema_pointer(s, from.pointer, "allOf");
         if (!json_is_array(all) || json_array_size(all) == 0)
             schema_fail(s, GALEN_E_FORMAT, pointer, "a list of schemas is wanted");
         for (size_t k = 0; k < json_array_size(all) && !s->p->st; k++) {
-            const schema_part part = {
-                .json = json_array_get(all, k), .pointer = schema_pointer_at(s, pointer, k), .parent = i + 1};
+            const schema_part part = {.json = json_array_get(all, k), .pointer = schema_pointer_at(s, pointer, k)};
             is_possible &= add_part(s, parts, part);
         }
     }
     if (!is_possible && !s->p->st) schema_fail(s, GALEN_E_RANGE, parts->at[0].pointer, "admits nothing: a part of it is false");
+    if (!s->p->st) check_cycles(s, parts);
 }
 
 /* ---------------------------------------------------------------- the queue */
@@ -160,7 +194,7 @@ static void flatten(schema *s, schema_parts *parts) {
 static uint32_t hash_parts(const schema_part *parts, uint32_t n) {
     uint64_t h = n;
     for (uint32_t i = 0; i < n; i++) {
-        h ^= (uintptr_t)parts[i].json + parts[i].any_done + 2u * parts[i].one_done;
+        h ^= (uintptr_t)parts[i].json + parts[i].any_done + 2u * parts[i].one_done + 4u * parts[i].branch_of;
         h *= 0x9E3779B97F4A7C15u;
         h ^= h >> 29;
     }
@@ -171,7 +205,7 @@ static bool same_parts(const schema_item *a, const schema_parts *b) {
     bool same = a->n == b->n;
     for (uint32_t i = 0; i < a->n && same; i++)
         same = a->parts[i].json == b->at[i].json && a->parts[i].any_done == b->at[i].any_done &&
-               a->parts[i].one_done == b->at[i].one_done;
+               a->parts[i].one_done == b->at[i].one_done && a->parts[i].branch_of == b->at[i].branch_of;
     return same;
 }
 
@@ -208,7 +242,6 @@ uint32_t schema_rule(schema *s, const schema_parts *parts, const char *pointer) 
     if (!copy) program_fail(s->p, GALEN_E_NOMEM, 0, "schema: a rule");
     if (s->p->st) return 0;
     memcpy(copy, parts->at, parts->n * sizeof *copy);
-    for (uint32_t i = 0; i < parts->n; i++) copy[i].parent = 0;
     s->items[s->n_items++] = (schema_item){.parts = copy, .n = parts->n, .rule = rule};
     s->slots[k] = s->n_items;
     return rule;
@@ -318,7 +351,7 @@ static bool split(schema *s, const schema_parts *parts) {
             memcpy(branch, parts, sizeof *branch);
             if (any) branch->at[i].any_done = true;
             if (one) branch->at[i].one_done = true;
-            schema_part part = {.json = json_array_get(list, k), .pointer = at, .parent = i + 1};
+            schema_part part = {.json = json_array_get(list, k), .pointer = at, .branch_of = i + 1};
             if (add_part(s, branch, part)) {
                 if (!is_first) program_or(s->p);
                 is_first = false;

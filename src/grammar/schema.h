@@ -8,18 +8,18 @@
 #include "grammar/json.h"
 
 enum {
-    SCHEMA_MAX_PARTS = 256,       /* subschemas that hold together: $ref, allOf and what stands beside them */
+    SCHEMA_MAX_PARTS = 64,        /* subschemas that hold together: $ref, allOf and what stands beside them */
     SCHEMA_MAX_BRANCHES = 512,    /* of a oneOf, whose branches are compared in pairs                        */
     SCHEMA_MAX_PROPERTIES = 10000 /* of one object                                                           */
 };
 
-/* A subschema and where it stands. done: its anyOf, its oneOf has been split into branches. */
+/* A subschema and where it stands. done: its anyOf, its oneOf has been split, and the branch is among the parts. */
 typedef struct schema_part {
     const json_t *json;
     const char *pointer;
     bool any_done, one_done;
-    bool is_flat;    /* its $ref and allOf are among the parts */
-    uint32_t parent; /* while parts are flattened: who brought it, + 1 */
+    bool is_flat;       /* its $ref and allOf are among the parts */
+    uint32_t branch_of; /* + 1: the part whose anyOf or oneOf chose it */
 } schema_part;
 
 typedef struct schema_parts {

@@ -102,7 +102,7 @@ static void gbnf_admits_what_it_says(void **state) {
         if (rows[i].why) check_language(GBNF, &rows[i]);
 }
 
-static void schemas_admit_what_they_say(void **state) {
+static void scalars_admit_what_they_say(void **state) {
     (void)state;
     static const language rows[] = {
         {"{\"type\":\"integer\"}", {"0", "-7", "120"}, {"01", "-0", "1.0", "\"1\"", ""}, "integers"},
@@ -134,6 +134,13 @@ static void schemas_admit_what_they_say(void **state) {
          {"-1.25", "-1.2", "0", "9.99"},
          {"-1.26", "10", "10.0"},
          "around 0"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) check_language(SCHEMA, &rows[i]);
+}
+
+static void objects_and_arrays_admit_what_they_say(void **state) {
+    (void)state;
+    static const language rows[] = {
         {"{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":1,\"maxItems\":2}",
          {"[null]", "[null, null]"},
          {"[]", "[null, null, null]", "[null,null]"},
@@ -180,6 +187,13 @@ static void schemas_admit_what_they_say(void **state) {
          {"{\"x\": 5}"},
          {"{\"x\": 6}"},
          "an escaped pointer"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) check_language(SCHEMA, &rows[i]);
+}
+
+static void texts_admit_what_they_say(void **state) {
+    (void)state;
+    static const language rows[] = {
         {"{\"type\":\"string\",\"format\":\"date\"}",
          {"\"2024-02-29\"", "\"1999-12-31\"", "\"2000-02-29\""},
          {"\"2023-02-29\"", "\"1900-02-29\"", "\"2024-04-31\"", "\"2024-13-01\"", "\"0000-01-01\"", "\"2024-1-1\""},
@@ -213,6 +227,11 @@ static void schemas_admit_what_they_say(void **state) {
          {"\"abc\"", "\"axx\""},
          {"\"b\"", "\"x\""},
          "groups and lazy repetition"},
+        {"{\"$defs\":{\"a\":{\"$ref\":\"#/$defs/c\"},\"b\":{\"$ref\":\"#/$defs/"
+         "c\"},\"c\":{\"anyOf\":[{\"const\":1},{\"const\":2}]}},\"allOf\":[{\"$ref\":\"#/$defs/a\"},{\"$ref\":\"#/$defs/b\"}]}",
+         {"1", "2"},
+         {"3", "null"},
+         "the same branches by two ways"},
         {"true", {"1", "[1, {\"a\":\"b\"}]", "\"x\"", "null"}, {"", "[", "{\"a\"}"}, "anything"},
         {"{\"type\":\"array\",\"items\":{\"$ref\":\"#\"}}", {"[]", "[[], [[]]]"}, {"[1]"}, "the root within itself"},
         {"{\"minimum\":3}", {"3", "3.5"}, {"2", "\"x\""}, "a keyword implies its type"},
@@ -400,6 +419,12 @@ static void r4_references(void **state) {
         {"{\"$defs\":{\"a\":{\"$ref\":\"#/$defs/b\"},\"b\":{\"$ref\":\"#/$defs/a\"}},\"$ref\":\"#/$defs/a\"}", GALEN_E_RANGE,
          "refers to itself", 0, "a ring"},
         {"{\"allOf\":[{\"$ref\":\"#\"}]}", GALEN_E_RANGE, "refers to itself", 0, "through allOf"},
+        {"{\"$defs\":{\"a\":{\"anyOf\":[{\"type\":\"null\"},{\"$ref\":\"#/$defs/b\"}]},\"b\":{\"$ref\":\"#/$defs/"
+         "a\"}},\"items\":{\"$ref\":\"#/$defs/b\"}}",
+         GALEN_E_RANGE, "refers to itself", 0, "a ring through a branch, entered elsewhere"},
+        {"{\"$defs\":{\"a\":{\"$ref\":\"#/$defs/b\"},\"b\":{\"$ref\":\"#/$defs/a\"}},\"allOf\":[{\"$ref\":\"#/$defs/"
+         "a\"},{\"$ref\":\"#/$defs/b\"}]}",
+         GALEN_E_RANGE, "refers to itself", 0, "a ring entered twice"},
         {"{\"$ref\":\"#/nowhere/0\"}", GALEN_E_FORMAT, "#/$ref: the reference leads nowhere", 0, "nowhere"},
         {"{\"$ref\":\"#nowhere\"}", GALEN_E_UNSUPPORTED, "anchor", 0, "an anchor"},
         {"{\"$ref\":\"file:///etc/passwd\"}", GALEN_E_UNSUPPORTED, "nothing is fetched", 0, "a file"},
@@ -867,7 +892,9 @@ static void forced_tokens_without_a_space(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gbnf_admits_what_it_says),
-        cmocka_unit_test(schemas_admit_what_they_say),
+        cmocka_unit_test(scalars_admit_what_they_say),
+        cmocka_unit_test(objects_and_arrays_admit_what_they_say),
+        cmocka_unit_test(texts_admit_what_they_say),
         cmocka_unit_test(any_object_is_json),
         cmocka_unit_test(bad_gbnf_is_named),
         cmocka_unit_test(bad_schemas_are_named),
