@@ -75,7 +75,7 @@ static galen_status send_next(bench_client *c, galen_error *err) {
     o.prompt = prompt;
     o.n_prompt = x->n_prompt;
     o.generate.max_tokens = x->n_tokens;
-    o.generate.sampling.seed = (uint64_t)(c->number + 1000 * c->round);
+    o.generate.sampling.seed = (uint64_t)c->number + 1000 * (uint64_t)c->round;
     o.generate.on_chunk = take;
     o.generate.user = c;
     o.on_end = end;

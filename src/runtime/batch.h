@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/pool.h"
 #include "runtime/generation.h"
 #include "runtime/pages.h"
 #include "runtime/runtime.h"
@@ -31,7 +32,11 @@ typedef struct request {
     float *embedding;             /* [n_embd] */
     int32_t n_pooled;             /* positions in pooled */
     int32_t n_forced;             /* the last tokens: left no choice by the grammar, not told yet */
-    struct request *prev, *next;  /* lock: all that have not ended */
+    bool is_chosen;               /* what follows its last token is known before it is taken: choice, or why not */
+    int32_t choice;
+    galen_status choice_status;
+    galen_error choice_error;
+    struct request *prev, *next; /* lock: all that have not ended */
     arena mem;
 } request;
 
@@ -74,6 +79,7 @@ typedef struct seq {
     char *client_key, *salt;
     int32_t n_rows;               /* in the step being built */
     int32_t first_row, first_out; /* of these, when it is built */
+    int32_t n_finite;             /* rows of logits before the first that is not finite */
     arena mem;
 } seq;
 
@@ -92,7 +98,9 @@ struct galen_batcher {
     /* the device */
     placed where;
     page_pool *pool;
-    sampler choice;
+    pool *crew;           /* threads that choose, each in its own of choices */
+    sampler *choices;     /* [threads of crew] */
+    int64_t worth_waking; /* logits of a step from which on they do */
     /* the step */
     int32_t *token, *pos, *row_seq, *out_row; /* [n_batch], [max_out] */
     kv_pages *tables;                         /* [max_seqs] */
@@ -189,6 +197,9 @@ void request_close(request *r); /* NULL is fine */
  *  *is_over: the request has ended well, as its generation's finish says. Errors  NUMERIC, NOMEM, CANCELLED by a callback. */
 galen_status request_take_hidden(galen_batcher *b, seq *s, int32_t pos, const float *hidden, galen_error *err);
 galen_status request_take_logits(galen_batcher *b, seq *s, int32_t pos, const float *logits, bool *is_over, galen_error *err);
+/** Choose ahead what follows the last token, where that depends on nothing that is still to be taken. Tells nobody: any thread,
+ *  one for each request. */
+void request_choose(seq *s, const float *logits, sampler *choice);
 /** The last callbacks. */
 void request_tell_end(request *r, galen_status status, const galen_error *why);
 

@@ -209,12 +209,20 @@ static galen_status append_forced(galen_batcher *b, seq *s, const float *logits,
     return st;
 }
 
+void request_choose(seq *s, const float *logits, sampler *choice) {
+    request *r = s->req;
+    const generation *g = &r->gen;
+    const bool is_full = g->o.max_tokens >= 0 && g->n_generated >= g->o.max_tokens;
+    if (is_full || r->n_forced || (g->o.grammar && !r->is_evaluated)) return; /* tokens that are forced come first */
+    r->choice_status = generation_choose(&r->gen, choice, logits, s->tokens, s->n_tokens, &r->choice, &r->choice_error);
+    r->is_chosen = true;
+}
+
 /* All is evaluated and told: choose what follows. */
 static galen_status choose(galen_batcher *b, seq *s, const float *logits, bool *is_over, galen_error *err) {
     request *r = s->req;
     generation *g = &r->gen;
     const int32_t before = s->n_tokens;
-    int32_t id;
     galen_status st = GALEN_OK;
     if (!r->is_evaluated) {
         take_prompt(r, logits);
@@ -222,11 +230,14 @@ static galen_status choose(galen_batcher *b, seq *s, const float *logits, bool *
     }
     if (st || *is_over || (*is_over = generation_is_full(g))) return st;
     if (s->n_tokens > before) return GALEN_OK;
-    st = generation_step(g, &b->choice, logits, s->tokens, s->n_tokens, &id, is_over, err);
+    if (!r->is_chosen) request_choose(s, logits, &b->choices[0]);
+    r->is_chosen = false;
+    if (r->choice_status && err) *err = r->choice_error;
+    st = r->choice_status ? r->choice_status : generation_tell(g, r->choice, logits, is_over, err);
     if (st || *is_over) return st;
     *is_over = generation_is_full(g) || s->n_tokens == b->o.n_ctx; /* LENGTH, either way */
     if (*is_over) return GALEN_OK;
-    s->tokens[s->n_tokens++] = id;
+    s->tokens[s->n_tokens++] = r->choice;
     st = append_forced(b, s, NULL, is_over, err);
     if (!st && !*is_over) *is_over = generation_is_full(g);
     return st;

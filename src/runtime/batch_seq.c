@@ -65,9 +65,10 @@ void seq_move(galen_batcher *b, seq *s, seq_state to) {
 /* ---------------------------------------------------------------- what is wanted of it */
 
 int32_t seq_first_needed(const seq *s) {
-    int32_t first = s->n_tokens - 1 - (s->req ? s->req->n_forced : 0);
+    int32_t first = s->n_tokens - 1;
     if (s->seat) return s->seat->is_all && s->n_out < first ? s->n_out : first;
     const galen_request_opts *o = &s->req->o;
+    first -= s->req->n_forced;
     const int32_t score = o->score_from > 1 ? o->score_from - 1 : 0, scored = score > s->n_out ? score : s->n_out;
     if (o->score_from >= 0 && scored < o->n_prompt - 1 && scored < first) first = scored;
     if (o->pooling == GALEN_POOL_MEAN && s->req->n_pooled < o->n_prompt && s->req->n_pooled < first) first = s->req->n_pooled;

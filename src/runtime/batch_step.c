@@ -47,6 +47,28 @@ galen_status step_end(galen_batcher *b, seq *s, galen_status status, const galen
 
 /* ---------------------------------------------------------------- results */
 
+/* What needs no order: whether logits are finite, and the choice of the next token. */
+static void prepare(void *ctx, int64_t begin, int64_t end, int thread) {
+    galen_batcher *b = ctx;
+    const int32_t n_vocab = b->m->info.n_vocab;
+    for (int64_t i = begin; i < end; i++) {
+        seq *s = b->members[i];
+        const float *logits = b->logits + (int64_t)s->first_out * n_vocab;
+        const int32_t n_out = (i + 1 < b->n_members ? b->members[i + 1]->first_out : b->step.n_out) - s->first_out;
+        s->n_finite = 0;
+        while (s->n_finite < n_out && logits_are_finite(logits + (int64_t)s->n_finite * n_vocab, n_vocab)) s->n_finite++;
+        if (s->req && n_out > 0 && s->n_finite == n_out && s->n_rows == seq_pending(s))
+            request_choose(s, logits + (int64_t)(n_out - 1) * n_vocab, &b->choices[thread]);
+    }
+}
+
+static void prepare_all(galen_batcher *b) {
+    if ((int64_t)b->step.n_out * b->m->info.n_vocab >= b->worth_waking)
+        pool_run(b->crew, b->n_members, 1, prepare, b);
+    else
+        prepare(b, 0, b->n_members, 0);
+}
+
 /* Row by row: the hidden state where it is pooled, the logits where they are wanted. */
 static galen_status take_rows(galen_batcher *b, seq *s, bool *is_over, galen_error *err) {
     const int32_t n_vocab = b->m->info.n_vocab, n_embd = model_network(b->m->net)->n_embd, begin = s->n_done;
@@ -61,7 +83,7 @@ static galen_status take_rows(galen_batcher *b, seq *s, bool *is_over, galen_err
         if (st) return st;
         if (!seq_wants(s, pos)) continue;
         const float *logits = b->logits + (int64_t)out++ * n_vocab;
-        if ((st = logits_check(logits, 1, n_vocab, err))) return st;
+        if (out - s->first_out > s->n_finite) return logits_check(logits, 1, n_vocab, err);
         s->n_out = pos + 1;
         s->n_sound = pos + 1;
         if (s->seat) {
@@ -79,6 +101,7 @@ galen_status step_run(galen_batcher *b, galen_error *err) {
     galen_status st = device_run(b, &is_moved, err);
     if (is_moved && !st) plan_anew(b);
     if (is_moved || st) return st;
+    prepare_all(b);
     for (int32_t i = 0; i < b->n_members && !st; i++) {
         seq *s = b->members[i];
         galen_error why = {0};

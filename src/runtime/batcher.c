@@ -11,7 +11,9 @@ enum {
     DEFAULT_QUEUE = 256,
     DEFAULT_CONTEXTS = 8, /* kv_tokens, in n_ctx */
     MOST_ROWS = 1 << 16,
-    SCORE_ROWS = 64 /* rows with logits that a step has at least, where its rows allow */
+    MOST_CREW = 8,          /* threads that choose tokens                          */
+    WORTH_WAKING = 1 << 20, /* logits that take one thread some half a millisecond */
+    SCORE_ROWS = 64         /* rows with logits that a step has at least, where its rows allow */
 };
 
 galen_batcher_opts galen_batcher_default_opts(void) {
@@ -199,6 +201,17 @@ static galen_status alloc_step(galen_batcher *b, galen_error *err) {
     return galen_fail(err, GALEN_E_NOMEM, 0, "a batcher of %d rows and %d sequences", b->o.n_batch, b->o.max_seqs);
 }
 
+static galen_status open_crew(galen_batcher *b, galen_error *err) {
+    const int32_t threads = placer_threads(b->m->placer), n = threads < MOST_CREW ? threads : MOST_CREW;
+    galen_status st = pool_open(&b->crew, n, err);
+    if (st) return st;
+    b->worth_waking = WORTH_WAKING;
+    b->choices = arena_alloc(&b->mem, (size_t)n, sizeof *b->choices);
+    if (!b->choices) return galen_fail(err, GALEN_E_NOMEM, 0, "%d samplers", n);
+    for (int32_t i = 0; i < n && !st; i++) st = sampler_open(&b->choices[i], b->m->info.n_vocab, err);
+    return st;
+}
+
 galen_status galen_batcher_open(galen_batcher **out, const galen_model *m, const galen_batcher_opts *opts, galen_error *err) {
     galen_status st;
     kv_type kv = KV_F16;
@@ -221,7 +234,7 @@ galen_status galen_batcher_open(galen_batcher **out, const galen_model *m, const
     /* one page more than one sequence can need: what a page is copied from is there beside the copy */
     const int32_t least = (o.n_ctx - 1) / KV_PAGE + 2, n_pages = (int32_t)((o.kv_tokens + KV_PAGE - 1) / KV_PAGE);
     if ((st = alloc_step(b, err))) goto fail;
-    if ((st = sampler_open(&b->choice, m->info.n_vocab, err))) goto fail;
+    if ((st = open_crew(b, err))) goto fail;
     if ((st = pages_open(&b->pool, n_pages > least ? n_pages : least, err))) goto fail;
     if ((st = device_open(b, kv, n_pages > least ? n_pages : least, err))) goto fail;
     tell_stats(b);
@@ -248,7 +261,8 @@ void galen_batcher_close(galen_batcher *b) {
     }
     device_close(b);
     pages_close(b->pool);
-    sampler_close(&b->choice);
+    for (int i = 0; b->choices && i < pool_n_threads(b->crew); i++) sampler_close(&b->choices[i]);
+    pool_close(b->crew);
     (void)pthread_cond_destroy(&b->ended);
     (void)pthread_cond_destroy(&b->wake);
     (void)pthread_mutex_destroy(&b->lock);

@@ -67,18 +67,28 @@ static galen_status tell(generation *g, int32_t id, const float *logits, bool *i
     return GALEN_OK;
 }
 
-galen_status generation_step(generation *g, sampler *s, const float *logits, const int32_t *history, int32_t n_history,
-                             int32_t *id, bool *is_over, galen_error *err) {
+galen_status generation_choose(generation *g, sampler *s, const float *logits, const int32_t *history, int32_t n_history,
+                               int32_t *id, galen_error *err) {
     galen_status st = GALEN_OK;
-    *is_over = true;
     *id = -1;
-    g->finish = GALEN_FINISH_STOP;
     if (g->state && grammar_state_is_done(g->state)) return GALEN_OK;
     if (g->state) st = grammar_state_mask(g->state, g->mask, err);
     if (!st) st = sampler_choose(s, &g->o.sampling, logits, history, n_history, g->mask, id, err);
     if (!st && g->state) st = grammar_state_accept(g->state, *id, err);
-    if (st || tokenizer_is_end(g->vocab, *id)) return st;
-    return tell(g, *id, logits, is_over, err);
+    return st;
+}
+
+galen_status generation_tell(generation *g, int32_t id, const float *logits, bool *is_over, galen_error *err) {
+    *is_over = true;
+    g->finish = GALEN_FINISH_STOP;
+    return id < 0 || tokenizer_is_end(g->vocab, id) ? GALEN_OK : tell(g, id, logits, is_over, err);
+}
+
+galen_status generation_step(generation *g, sampler *s, const float *logits, const int32_t *history, int32_t n_history,
+                             int32_t *id, bool *is_over, galen_error *err) {
+    *is_over = true;
+    const galen_status st = generation_choose(g, s, logits, history, n_history, id, err);
+    return st ? st : generation_tell(g, *id, logits, is_over, err);
 }
 
 galen_status generation_forced(generation *g, int32_t *ids, int32_t cap, int32_t *n, galen_error *err) {
@@ -99,11 +109,21 @@ void generation_end(generation *g) {
     if (g->o.on_chunk) (void)g->o.on_chunk(g->o.user, &c);
 }
 
+/* Eight sums, so that the loop is not one long wait: every row of every step is read. 0 x is 0 for what is finite, else NaN. */
+bool logits_are_finite(const float *x, int32_t n) {
+    enum { WAYS = 8 };
+    float sum[WAYS] = {0};
+    int32_t i = 0;
+    for (; i + WAYS <= n; i += WAYS)
+        for (int j = 0; j < WAYS; j++) sum[j] += 0.0f * x[i + j];
+    for (; i < n; i++) sum[0] += 0.0f * x[i];
+    for (int j = 1; j < WAYS; j++) sum[0] += sum[j];
+    return !isnan(sum[0]);
+}
+
 galen_status logits_check(const float *logits, int64_t n_rows, int32_t n_vocab, galen_error *err) {
     for (int64_t row = 0; row < n_rows; row++, logits += n_vocab) {
-        bool is_wrong = false;
-        for (int32_t i = 0; i < n_vocab; i++) is_wrong |= !isfinite(logits[i]); /* no branch: every row of every step is read */
-        if (!is_wrong) continue;
+        if (logits_are_finite(logits, n_vocab)) continue;
         for (int32_t i = 0; i < n_vocab; i++)
             if (!isfinite(logits[i]))
                 return galen_fail(err, GALEN_E_NUMERIC, 0,

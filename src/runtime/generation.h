@@ -31,9 +31,14 @@ void generation_close(generation *g); /* an all-zero one too */
 /** Whether max_tokens are there; g->finish says so then. */
 bool generation_is_full(generation *g);
 
-/** Choose the token that follows history, release its text, tell the caller of both. *is_over: it was the last one (g->finish),
- * or the end itself, which is never told (*id says which). logits  f32 [n_vocab], finite.   Errors  NUMERIC, NOMEM; with
- * a grammar REFUSED no token fits, RANGE. */
+/** Choose the token that follows history; -1 when the grammar has nothing to follow. Tells nobody; g and s are one thread's.
+ *  logits  f32 [n_vocab], finite.   Errors  NUMERIC; REFUSED no token fits the grammar; NOMEM. */
+galen_status generation_choose(generation *g, sampler *s, const float *logits, const int32_t *history, int32_t n_history,
+                               int32_t *id, galen_error *err);
+/** Take what was chosen: release its text, tell the caller. *is_over: it was the last one (g->finish), or the end itself, which
+ * is never told. Errors  NOMEM. */
+galen_status generation_tell(generation *g, int32_t id, const float *logits, bool *is_over, galen_error *err);
+/** Both. */
 galen_status generation_step(generation *g, sampler *s, const float *logits, const int32_t *history, int32_t n_history,
                              int32_t *id, bool *is_over, galen_error *err);
 
@@ -51,6 +56,7 @@ void generation_end(generation *g);
 /** Fill the log-probabilities of c->id: its own and the n_top_logprobs most likely, when they are wanted. */
 void generation_logprobs(generation *g, const float *logits, galen_chunk *c);
 
+bool logits_are_finite(const float *logits, int32_t n);
 /** Errors  NUMERIC a logit is NaN or infinite: caught here, before it can steer anything. logits f32 [n_rows][n_vocab]. */
 galen_status logits_check(const float *logits, int64_t n_rows, int32_t n_vocab, galen_error *err);
 

@@ -145,10 +145,8 @@ static int32_t largest(const float *x, int32_t n) {
 /* All items of at least the logit low, in order of ids; never one that is forbidden. */
 static int32_t gather(sampler *s, const float *logits, float low) {
     int32_t n = 0;
-    for (int32_t i = 0; i < s->n_vocab; i++) {
-        s->items[n] = (sampler_item){.logit = logits[i], .id = i};
-        n += logits[i] >= low && logits[i] > -INFINITY;
-    }
+    for (int32_t i = 0; i < s->n_vocab; i++)
+        if (logits[i] >= low && logits[i] > -INFINITY) s->items[n++] = (sampler_item){.logit = logits[i], .id = i};
     return n;
 }
 

@@ -15,6 +15,7 @@ static galen_batcher *open_batcher(const galen_model *m, int32_t max_seqs, int64
     o.kv_tokens = kv_tokens;
     o.n_batch = 64;
     if (galen_batcher_open(&b, m, &o, &err)) fail_msg("%s", err.msg);
+    b->worth_waking = max_seqs % 2 ? b->worth_waking : 1; /* tokens chosen by several threads, or by one */
     return b;
 }
 
@@ -61,7 +62,7 @@ static void *take_walk(void *user) {
         const rng_block r = rng_at(w->seed, 5, (uint64_t)i);
         const int32_t past = galen_session_n_past(s), n = 1 + (int32_t)(r.v[1] % 70);
         int32_t tokens[70];
-        for (int32_t k = 0; k < n; k++) tokens[k] = 3 + (int32_t)(rng_at(r.v[0] % 2, 6, (uint64_t)(past + k)).v[0] % 256);
+        for (int32_t k = 0; k < n; k++) tokens[k] = 3 + (int32_t)(rng_at(r.v[0] % 2, 6, (uint64_t)past + (uint64_t)k).v[0] % 256);
         if (past + n > CTX || r.v[2] % 4 == 0) {
             assert_int_equal(galen_session_rewind(s, (int32_t)(r.v[3] % (uint32_t)(past + 1)), NULL), GALEN_OK);
         } else if (r.v[2] % 16 == 1) {
