@@ -310,6 +310,9 @@ static void read_alternatives(gbnf *g) {
             read_repeat(g);
         } else if (is_word(c)) {
             read_name(g);
+        } else if (c == '<' || c == '!') {
+            program_fail(g->p, GALEN_E_UNSUPPORTED, g->at, "byte %zu, in rule \"%s\": single tokens (<...>) are not supported",
+                         g->at, program_rule_name(g->p, g->p->rule));
         } else {
             fail(g, g->at, "expected a text, a class, a rule's name or a bracket");
         }

@@ -122,8 +122,13 @@ static const float *adjust(sampler *s, const galen_sampling *o, const float *log
     memcpy(s->logits, logits, (size_t)s->n_vocab * sizeof *logits);
     for (size_t i = 0; i < o->n_bias; i++) s->logits[o->bias[i].id] += o->bias[i].bias;
     if (is_penalised(o)) penalise(s, o, history, n_history);
-    for (int32_t i = 0; mask && i < s->n_vocab; i++)
-        if (!(mask[i / 32] >> (i % 32) & 1)) s->logits[i] = -INFINITY;
+    for (int32_t i = 0; mask && i < s->n_vocab; i++) {
+        const uint32_t word = mask[i / 32];
+        if (word == UINT32_MAX && i % 32 == 0)
+            i += 31; /* all of them */
+        else if (!(word >> (i % 32) & 1))
+            s->logits[i] = -INFINITY;
+    }
     return s->logits;
 }
 

@@ -294,6 +294,7 @@ static void bad_gbnf_is_named(void **state) {
         {"root ::= \"\\", GALEN_E_FORMAT, "within an escape", 10, "cut escape"},
         {"root ::= \"a\"\nroot ::= \"b\"", GALEN_E_FORMAT, "second time", 13, "defined twice"},
         {"root ::= \"\xFF\"", GALEN_E_FORMAT, "not UTF-8", 10, "not UTF-8"},
+        {"root ::= <think>", GALEN_E_UNSUPPORTED, "single tokens", 9, "a token"},
         {"root ::= $", GALEN_E_FORMAT, "expected a text", 9, "unknown sign"},
         {"root ::= a\na ::= b\nb ::= \"x\" a", GALEN_E_RANGE, "can never end", 0, "endless"},
         {"root ::= root \"x\" | \"y\"", GALEN_E_RANGE, "\"root\" is left-recursive", 0, "direct"},
