@@ -52,7 +52,7 @@ static size_t join(name_word *words, size_t n_words, const char *const *fillers,
     size_t n = 0;
     for (size_t i = 0; i < n_words; i++) {
         if ((fillers && is_filler(&words[i], fillers)) || (i && by_bytes(&words[i - 1], &words[i]) == 0)) continue;
-        if (n + words[i].n + 2 > cap) break;
+        if (n + (n > 0) + words[i].n + 1 > cap) break;
         if (n) out[n++] = ' ';
         memcpy(out + n, words[i].s, words[i].n);
         n += words[i].n;
