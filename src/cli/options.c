@@ -497,10 +497,14 @@ static cli_exit parse_option(cli *c, int argc, char **argv, int *i) {
 
 static cli_exit add_positional(cli *c, const char *word) {
     char safe[64];
+    if (c->args.n_positional == c->verb->max_positionals && c->verb->bit == V_DIAGNOSE) { /* symptoms are not repeated */
+        term_error(c, "diagnose: one argument too many; usage: galen diagnose %s [options] (put the symptoms in quotes)",
+                   c->verb->positionals);
+        return CLI_USAGE;
+    }
     if (c->args.n_positional == c->verb->max_positionals) {
-        term_error(c, "%s: '%s' is one argument too many; usage: galen %s %s%s[options]%s", c->verb->name,
-                   term_safe(word, safe, sizeof safe), c->verb->name, c->verb->positionals, *c->verb->positionals ? " " : "",
-                   c->verb->run == verb_diagnose ? " (put the symptoms in quotes)" : "");
+        term_error(c, "%s: '%s' is one argument too many; usage: galen %s %s%s[options]", c->verb->name,
+                   term_safe(word, safe, sizeof safe), c->verb->name, c->verb->positionals, *c->verb->positionals ? " " : "");
         return CLI_USAGE;
     }
     c->args.positional[c->args.n_positional++] = word;

@@ -103,11 +103,10 @@ static cli_exit run_search(cli *c, store *s) {
 
 /* ------------------------------------------------------------ one case */
 
+/* What was typed instead may be a person's name: it is not repeated. */
 static cli_exit case_number(cli *c, int64_t *id) {
-    char safe[64];
     if (number_i64(c->args.positional[1], id) && *id > 0) return CLI_DONE;
-    term_error(c, "history %s: '%s' is not a case's number", c->args.positional[0],
-               term_safe(c->args.positional[1], safe, sizeof safe));
+    term_error(c, "history %s: that is not a case's number; galen history list shows them", c->args.positional[0]);
     return CLI_USAGE;
 }
 
