@@ -122,7 +122,7 @@ def fill():
 
 
 def export(i, form):
-    p = run("history", "export", i, "--format", form, "-q")
+    p = run("history", "export", i, "--to", form, "-q")
     check(p.returncode == 0, f"case {i} as {form}: ended with {p.returncode}: {p.stderr[-200:]!r}")
     return p.stdout.decode("utf-8", "strict")
 
@@ -265,7 +265,7 @@ def main():
     db.commit()
     db.close()
     for form in ("fhir", "html", "markdown", "json", "text"):
-        p = run("history", "export", 1, "--format", form)
+        p = run("history", "export", 1, "--to", form)
         check(p.returncode == 1 and b"is not JSON" in p.stderr and b"secret" not in p.stderr and not p.stdout, f"a broken turn as {form}: {p.stderr!r}")
     shutil.rmtree(WORK)
     print(f"{passed} passed, {failed} failed")

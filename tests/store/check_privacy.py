@@ -1,7 +1,8 @@
 """1,000 planted identifiers go through diagnose, history and every error path; none is found outside the case itself.
 
 Looked at: standard error of every run, standard output of those that fail and of audit, stats, list settings; every file below HOME,
-TMPDIR and the working folder but the database; the database's tables of trail, measures, settings; with strace, the name of every
+TMPDIR and the working folder but the database; the database's tables of trail, measures, settings; what killed runs left in XDG_RUNTIME_DIR;
+with strace, for every third run, the name of every
 file that is opened for writing. GALEN names the binary; GALEN_IDENTIFIERS how many (default 1000). Ends with 'N passed, N failed'."""
 import os
 import random
@@ -17,9 +18,9 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GALEN = os.path.abspath(os.environ.get("GALEN") or os.path.join(ROOT, "build/galen"))
 N = int(os.environ.get("GALEN_IDENTIFIERS", "1000"))
-A_RUN = 20  # identifiers in one text
+A_RUN = 40  # identifiers in one text
 WORK = tempfile.mkdtemp(prefix="galen-privacy-")
-HOME, TMP, INPUT = (os.path.join(WORK, d) for d in ("home", "tmp", "input"))
+HOME, TMP, INPUT, RUNTIME = (os.path.join(WORK, d) for d in ("home", "tmp", "input", "run"))
 MODEL, DB = os.path.join(WORK, "model.gguf"), os.path.join(HOME, "data/galen.db")
 passed = failed = n_runs = 0
 written = set()
@@ -69,12 +70,14 @@ def run(what, *args, stdin=b"", is_result=False, e=None, kill_after=None):
     """is_result: standard output may hold the case's own words."""
     global n_runs
     n_runs += 1
-    env = {"PATH": os.environ["PATH"], "HOME": HOME, "TMPDIR": TMP, "LC_ALL": "C.UTF-8", "GALEN_DB": DB, "SQLITE_TMPDIR": TMP}
+    env = {"PATH": os.environ["PATH"], "HOME": HOME, "TMPDIR": TMP, "LC_ALL": "C.UTF-8", "GALEN_DB": DB, "SQLITE_TMPDIR": TMP,
+           "XDG_RUNTIME_DIR": RUNTIME}
     env.update({k: v for k, v in os.environ.items() if k in ("ASAN_OPTIONS", "UBSAN_OPTIONS")})
     env.update(e or {})
     command = [GALEN, *map(str, args)]
     trace = os.path.join(WORK, "trace")
-    if HAS_STRACE and kill_after is None:
+    is_traced = HAS_STRACE and kill_after is None and n_runs % 3 == 1  # it costs as much as the run
+    if is_traced:
         command = ["strace", "-f", "-qq", "-s", "0", "-o", trace, "-e", "trace=openat,open,creat,memfd_create,socket,connect", *command]
     p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=WORK)
     if kill_after is not None:
@@ -84,7 +87,7 @@ def run(what, *args, stdin=b"", is_result=False, e=None, kill_after=None):
     expect_none(err, f"{what}: standard error")
     if not is_result:
         expect_none(out, f"{what}: standard output")
-    if HAS_STRACE and kill_after is None:
+    if is_traced:
         with open(trace, encoding="utf-8", errors="replace") as f:
             note_files(what, f.read())
     return p.returncode, out, err
@@ -120,13 +123,13 @@ def look_at_tables():
     check(n > 0, "no turn was kept: nothing was tested")
 
 
-def text_of(k):
-    ids = PLANTED[k:k + A_RUN]
+def text_of(k, n=A_RUN):
+    ids = PLANTED[k:k + n]
     return "Patient has had fever, a cough and chest pain for 3 days. " + ". ".join(f"Seen with {i} and headache" for i in ids) + "."
 
 
 def diagnose_all():
-    base = ["diagnose", "-m", MODEL, "--chat-format", "plain", "-c", "2k"]
+    base = ["diagnose", "-m", MODEL, "--chat-format", "plain", "-c", "2k", "--samples", "0"]
     for k in range(0, N, A_RUN):
         text, how = text_of(k), k // A_RUN % 4
         if how == 0:
@@ -145,11 +148,11 @@ def diagnose_all():
 
 def fail_everywhere():
     """Errors whose input is the person's text. Each text meets some of the ways, each way some of the texts."""
-    base, broken = ["diagnose", "-m", MODEL, "--chat-format", "plain"], os.path.join(INPUT, "broken")
+    base, broken = ["diagnose", "-m", MODEL, "--chat-format", "plain", "--samples", "0"], os.path.join(INPUT, "broken")
     with open(broken, "wb") as f:
         f.write(b"GGUF" + bytes(600))
     for k in range(0, N, A_RUN):
-        text, ids = text_of(k), PLANTED[k:k + A_RUN]
+        text, ids = text_of(k + k // A_RUN % (A_RUN - 5), 5), PLANTED[k:k + A_RUN]
         ways = [
             lambda: run("over the context", *base, "-c", "64", text),
             lambda: run("no model", "diagnose", "-m", os.path.join(WORK, "nothing.gguf"), text),
@@ -170,13 +173,13 @@ def fail_everywhere():
             lambda: run("a setting of that value", "history", "settings", "retention_days", ids[4]),
             lambda: run("killed", *base, text, is_result=True, kill_after=0.02 * (k // A_RUN % 10)),
         ]
-        for i in range(4):
-            ways[(k // A_RUN * 4 + i) % len(ways)]()
+        for i in range(2):
+            ways[(k // A_RUN * 2 + i) % len(ways)]()
 
 
 def main():
-    for d in (HOME, TMP, INPUT):
-        os.mkdir(d)
+    for d in (HOME, TMP, INPUT, RUNTIME):
+        os.mkdir(d, 0o700)
     rc, _, err = run("synth", "synth", "--shape", "tiny", MODEL)
     check(rc == 0, f"synth: {err!r}")
     with open(os.path.join(INPUT, "symptoms.txt"), "w", encoding="utf-8") as f:
@@ -192,7 +195,7 @@ def main():
     look_at_tables()
     look_at_files("in the end")
     for path in written:
-        check(path.startswith((DB, "/dev/", "/proc/self")) or path == MODEL or path.endswith("icd10cm.bin"), f"written: {path}")
+        check(path.startswith((DB, RUNTIME, INPUT, MODEL, "/dev/", "/proc/self")), f"written: {path}")
     check(len(written) > 2 or not HAS_STRACE, f"strace saw {written}")
     rc, out, _ = run("erase", "history", "erase", "all", "--yes")
     check(rc == 0, "erase all")

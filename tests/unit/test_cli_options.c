@@ -26,7 +26,12 @@ VERB(verb_logits)
 VERB(verb_synth)
 VERB(verb_version)
 VERB(verb_plan)
+VERB(verb_bench)
+VERB(verb_calibrate)
+VERB(verb_codes)
 VERB(verb_history)
+VERB(verb_triage)
+VERB(verb_tune)
 VERB(verb_audit)
 VERB(verb_stats)
 VERB(verb_doctor)
@@ -163,7 +168,7 @@ static void test_tables(void **state) {
     assert_int_equal(all & ~(uint32_t)V_ALL, 0);
     for (size_t i = 0; i < cli_n_options; i++) {
         const option_row *o = &cli_options[i];
-        assert_true((o->verbs & all) != 0);
+        assert_true((o->verbs & (all | V_SERVE)) != 0); /* serve is left out where its library is */
         assert_true((o->kind == OPT_FLAG) == (o->metavar == NULL));
         assert_true(o->field < sizeof(cli_args));
         for (size_t k = 0; k < i; k++) {
