@@ -81,7 +81,8 @@ static bool join_words(const triage_rules *r, token *a, const token *b) {
     t.n = (uint8_t)(a->n + b->n);
     t.text[t.n] = '\0';
     t.to = b->to;
-    if (!lexicon_lookup(r, &t)) return false;
+    if (!lexicon_knows(r, t.text, t.n)) return false;
+    (void)lexicon_lookup(r, &t);
     *a = t;
     return true;
 }

@@ -255,6 +255,8 @@ bool lexicon_link(triage_rules *r, int32_t *head, uint32_t value);
 uint32_t lexicon_step(triage_rules *r, uint32_t node, uint32_t sym); /* the child, made when missing; 0 = no memory */
 uint32_t lexicon_gap(triage_rules *r, uint32_t node, uint8_t gap);   /* the node after a gap                        */
 bool lexicon_finish(triage_rules *r);                                /* roots, one-letter-wrong index               */
+/** Is it a word of the rules, as it is written, not by a stem? */
+bool lexicon_knows(const triage_rules *r, const char *word, size_t n);
 /** Fill t's symbols. */
 bool lexicon_lookup(const triage_rules *r, token *t);
 bool lexicon_lookup_fuzzy(const triage_rules *r, token *t);

@@ -280,13 +280,19 @@ bool lexicon_finish(triage_rules *r) {
     return true;
 }
 
-/* One letter more, less or other, or two neighbours exchanged; the first letter is never the wrong one. */
-static bool is_one_edit(const char *a, size_t n, const char *b, size_t m) {
+/* Is a a misspelling of b? From eight letters on, one letter more, less or other, or two neighbours exchanged. In shorter words
+ * most such pairs are two words (bleeding, breeding): only neighbours exchanged, a letter doubled, or one left out within. The
+ * first letter is never the wrong one, nor the last alone: that is another ending. */
+static bool is_misspelling(const char *a, size_t n, const char *b, size_t m) {
     size_t i = 0, j = 0;
     while (i < n && i < m && a[i] == b[i]) i++;
     while (j < n - i && j < m - i && a[n - 1 - j] == b[m - 1 - j]) j++;
     const size_t x = n - i - j, y = m - i - j; /* the parts that differ */
-    return i > 0 && ((x <= 1 && y <= 1) || (x == 2 && y == 2 && a[i] == b[i + 1] && a[i + 1] == b[i]));
+    if (i == 0 || (j == 0 && !(x == 2 && y == 2))) return false;
+    if (x == 2 && y == 2) return a[i] == b[i + 1] && a[i + 1] == b[i];
+    if (x > 1 || y > 1) return false;
+    if (m >= 8) return true;
+    return x > y ? a[i] == a[i - 1] : x < y;
 }
 
 /* ------------------------------------------------------------ looking up */
@@ -317,11 +323,16 @@ bool lexicon_lookup(const triage_rules *r, token *t) {
     return is_known || has_stem;
 }
 
+bool lexicon_knows(const triage_rules *r, const char *word, size_t n) {
+    const word_row *w = r->cap_words ? find_row(r, r->words, r->cap_words, hash_bytes(word, n), word, n) : NULL;
+    return w && w->hash;
+}
+
 static bool fuzzy_key(const triage_rules *r, token *t, const char *key, size_t n) {
     const word_row *d = find_row(r, r->deletes, r->cap_deletes, hash_bytes(key, n), key, n);
     for (int32_t k = d->hash ? d->syms : -1; k >= 0; k = r->links[k].next) {
         const size_t text = r->links[k].value >> 6, m = r->links[k].value & 63;
-        if (!is_one_edit(t->text, t->n, r->chars + text, m)) continue;
+        if (!is_misspelling(t->text, t->n, r->chars + text, m)) continue;
         add_row(t, find_row(r, r->words, r->cap_words, hash_bytes(r->chars + text, m), r->chars + text, m));
         return true;
     }

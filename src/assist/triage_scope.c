@@ -76,8 +76,8 @@ static void apply(const triage_rules *r, sentence *s, const cue_marks *m, const 
     case CUE_NEGATE_LIST:
         forward(s, m, next, IS_NEGATED, MAX_TOKENS, true);
         break;
-    case CUE_NEGATE_AFTER:
-        backward(s, m, before, IS_NEGATED);
+    case CUE_NEGATE_AFTER: /* only where its part of the sentence ends: "has stopped", not "has stopped moving" */
+        if (segment_end(s, h->last) == next || m->starts[next]) backward(s, m, before, IS_NEGATED);
         break;
     case CUE_FAMILY:
         forward(s, m, next, IS_FAMILY, MAX_TOKENS, false);
