@@ -109,6 +109,7 @@ static bool is_dash(const lexer *x, size_t pos) {
 static unit skip_breaks(const lexer *x, size_t *pos, token *t) {
     unit u = {.kind = IS_BREAK};
     const size_t start = *pos;
+    bool is_hard = false; /* ended by more than a dot, which an abbreviation has too */
     while (*pos < x->n) {
         u = unit_at(x, *pos);
         if (u.kind != IS_BREAK && u.kind != IS_INVISIBLE) break;
@@ -121,9 +122,11 @@ static unit skip_breaks(const lexer *x, size_t *pos, token *t) {
             b = BRK_SENTENCE, t->is_after_dot = true;
         else if (u.cp == '/')
             t->is_slash_before = true;
+        is_hard |= b == BRK_SENTENCE && u.cp != '.';
         if (b > t->before) t->before = b;
         *pos += u.n_bytes;
     }
+    t->is_after_dot &= !is_hard;
     t->is_glued = *pos == start;
     return u;
 }
