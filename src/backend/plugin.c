@@ -73,7 +73,8 @@ galen_status plugin_open(plugin **out, const char *name, const char *dir, galen_
                                                               : "the library path");
     plugin *p = calloc(1, sizeof *p);
     if (!p) return galen_fail(err, GALEN_E_NOMEM, 0, "plugin");
-    p->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    /* Never unloaded: the CUDA runtime inside leaves handlers behind that run when the program ends. */
+    p->library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!p->library) {
         const char *why = dlerror();
         const bool is_absent = !strchr(path, '/') && why && strstr(why, "No such file") && strstr(why, path);
