@@ -60,8 +60,8 @@ static json_t *one_answer(const json_t *q, const float *logprobs) {
     const question_kind *k = kind_of(q);
     const json_t *options = k->options ? json_object_get(q, k->options) : NULL, *name = json_object_get(q, "name");
     const size_t n = n_options(q, k);
-    double p[OPTIONS_MAX], score = 0;
-    size_t best;
+    double p[OPTIONS_MAX] = {0}, score = 0;
+    size_t best = 0;
     normalise(logprobs, n, p, &best);
     json_t *named = name && !json_is_null(name) ? json_incref((json_t *)(uintptr_t)name) : json_null();
     if (!options) return json_pack("{s:s, s:o, s:f}", "type", "predicate", "name", named, "probability", p[0]);

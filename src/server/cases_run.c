@@ -150,7 +150,7 @@ void case_diagnose(task *t, store *st) {
     galen_status bad = open_assistant(t, lc, &err);
     if (!bad) bad = galen_assistant_diagnose(lc->a, lc->symptoms, lc->n_symptoms, d, &err);
     const char *hash = lc->b ? fingerprint(st, lc, digest) : NULL;
-    bool ok = bad == GALEN_OK;
+    bool ok = bad == GALEN_OK && lc->b;
     if (ok) {
         log_speed(t, st, lc, d, hash);
         audit(t, st, "diagnose", hash);

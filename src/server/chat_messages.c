@@ -87,9 +87,13 @@ static const char *take(talk *t, const json_t *list) {
     return NULL;
 }
 
+static bool has_role(const talk *t, size_t i, const char *role) {
+    return i < t->n && t->m[i].role && strcmp(t->m[i].role, role) == 0;
+}
+
 static bool add_words(talk *t, const char *system_words, const char *last_words) {
     if (system_words) {
-        if (strcmp(t->m[0].role, "system") != 0) {
+        if (!has_role(t, 0, "system")) {
             if (t->n == MESSAGES_MAX) return false;
             memmove(&t->m[1], &t->m[0], t->n * sizeof t->m[0]);
             memmove(&t->text[1], &t->text[0], t->n * sizeof t->text[0]);
@@ -99,7 +103,7 @@ static bool add_words(talk *t, const char *system_words, const char *last_words)
         }
         if (!bytes_addf(&t->text[0], "%s%s", t->text[0].n ? "\n\n" : "", system_words)) return false;
     }
-    if (last_words && strcmp(t->m[t->n - 1].role, "user") != 0) {
+    if (last_words && !has_role(t, t->n - 1, "user")) {
         if (t->n == MESSAGES_MAX) return false;
         t->m[t->n++].role = "user";
         return bytes_addf(&t->text[t->n - 1], "%s", last_words);

@@ -69,9 +69,7 @@ static void read_choice(fields *f, tool_choice *choice, const char **only) {
     if (!v) return;
     if (word && strcmp(word, "none") == 0)
         *choice = TOOLS_NONE;
-    else if (word && strcmp(word, "required") == 0)
-        *choice = TOOLS_REQUIRED;
-    else if (type && strcmp(type, "function") == 0 && *only)
+    else if ((word && strcmp(word, "required") == 0) || (type && strcmp(type, "function") == 0 && *only))
         *choice = TOOLS_REQUIRED;
     else if (!word || strcmp(word, "auto") != 0)
         field_fail(f, "tool_choice", "none, auto, required, or an object that names a function");

@@ -180,7 +180,7 @@ void stream_begin(exchange *x) {
     exchange_ref(x);
     struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, on_read, x, on_stream_freed);
     if (!r) {
-        exchange_unref(x);
+        (void)atomic_fetch_sub(&x->refs, 1); /* the daemon still holds x */
     } else {
         add_headers(x, r, 200, "text/event-stream; charset=utf-8");
         add_header(r, "X-Accel-Buffering", "no");

@@ -36,13 +36,15 @@ static bool hides_nul(const char *from, const char *to) {
     return nuls > 2;
 }
 
-static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_n, const char *value,
+static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_n, const char *given,
                                  size_t value_n) {
     header_walk *w = cls;
+    const char *value = given ? given : "";
     (void)kind;
+    if (!given) value_n = 0;
     w->n++;
     w->is_bad |= hides_nul(w->end, name);
-    w->end = value ? value + value_n : NULL;
+    w->end = given ? given + value_n : NULL;
     for (size_t i = 0; i < name_n; i++) w->is_bad |= (unsigned char)name[i] <= ' ' || name[i] == 0x7f;
     for (size_t i = 0; i < value_n; i++) w->is_bad |= ((unsigned char)value[i] < ' ' && value[i] != '\t') || value[i] == 0x7f;
     w->is_bad |= name_n == 0 || value_n > VALUE_LIMIT;
@@ -112,12 +114,15 @@ static bool method_matches(const char *want, const char *method) {
     return strcmp(want, method) == 0 || (strcmp(want, "GET") == 0 && strcmp(method, "HEAD") == 0);
 }
 
-/* The route of a path and a method; *allow: methods that the path has, "" for a path that is none. */
+/* The route of a path and a method; *allow: methods that the path has, "" for a path that is none. A path that is written out in
+ * a row is never taken for another row's {id}. */
 static const route *find_route(const char *path, const char *method, char param[PARAM_BYTES], char *allow, size_t cap) {
+    bool is_written_out = false;
     allow[0] = '\0';
+    for (const route *r = server_routes; r->path; r++) is_written_out |= strcmp(r->path, path) == 0;
     for (const route *r = server_routes; r->path; r++) {
         char found[PARAM_BYTES] = "";
-        if (!path_matches(r->path, path, found)) continue;
+        if (is_written_out ? strcmp(r->path, path) != 0 : !path_matches(r->path, path, found)) continue;
         if (method_matches(r->method, method)) {
             memcpy(param, found, PARAM_BYTES);
             return r;
