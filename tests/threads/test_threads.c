@@ -20,6 +20,7 @@ typedef struct writer {
     const galen_model *m;
     uint64_t seed;
     const char *kv_type;
+    const galen_grammar *grammar;
     char text[4096];
     size_t n;
     int32_t n_generated;
@@ -48,6 +49,7 @@ static void *generate(void *user) {
     so.kv_type = w->kv_type;
     go.max_tokens = 24;
     go.sampling.seed = w->seed;
+    go.grammar = w->grammar;
     go.on_chunk = take;
     go.user = w;
     w->n = 0;
@@ -95,6 +97,59 @@ static void sessions_at_once(void **state) {
     assert_true(alone[0].n != alone[1].n || memcmp(alone[0].text, alone[1].text, alone[0].n) != 0); /* seeds matter */
     free(alone);
     free(together);
+    galen_model_close(m);
+}
+
+static void *open_grammar(void *user) {
+    writer *w = user;
+    galen_grammar *g = NULL;
+    w->st = galen_grammar_open(&g, w->m, GALEN_GRAMMAR_JSON_OBJECT, "", 0, NULL); /* the first indexes the vocabulary */
+    galen_grammar_close(g);
+    return NULL;
+}
+
+static void together_as_alone(writer *alone, writer *together) {
+    pthread_t threads[N_WRITERS];
+    for (int i = 0; i < N_WRITERS; i++) assert_int_equal(pthread_create(&threads[i], NULL, generate, &together[i]), 0);
+    for (int i = 0; i < N_WRITERS; i++) {
+        (void)pthread_join(threads[i], NULL);
+        (void)generate(&alone[i]);
+        assert_int_equal(alone[i].st, GALEN_OK);
+        assert_int_equal(together[i].st, GALEN_OK);
+        assert_int_equal(together[i].n, alone[i].n);
+        assert_memory_equal(together[i].text, alone[i].text, alone[i].n);
+        assert_int_equal(alone[i].text[0], '[');
+    }
+}
+
+/* One grammar, whose tables are made by whoever needs them first. */
+static void one_grammar_for_all(void **state) {
+    static const char schema[] = "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":12},\"minItems\":3}";
+    galen_model *m = open_model(2);
+    writer *alone = calloc(N_WRITERS, sizeof *alone), *together = calloc(N_WRITERS, sizeof *together);
+    galen_grammar *own = NULL, *shared = NULL;
+    pthread_t threads[N_WRITERS];
+    (void)state;
+    assert_true(alone && together);
+    for (int i = 0; i < N_WRITERS; i++) {
+        together[i].m = m;
+        assert_int_equal(pthread_create(&threads[i], NULL, open_grammar, &together[i]), 0);
+    }
+    for (int i = 0; i < N_WRITERS; i++) {
+        (void)pthread_join(threads[i], NULL);
+        assert_int_equal(together[i].st, GALEN_OK);
+    }
+    assert_int_equal(galen_grammar_open(&own, m, GALEN_GRAMMAR_JSON_SCHEMA, schema, sizeof schema - 1, NULL), GALEN_OK);
+    assert_int_equal(galen_grammar_open(&shared, m, GALEN_GRAMMAR_JSON_SCHEMA, schema, sizeof schema - 1, NULL), GALEN_OK);
+    for (uint64_t i = 0; i < N_WRITERS; i++) {
+        alone[i] = together[i] = (writer){.m = m, .seed = i, .kv_type = "f16", .grammar = own};
+        together[i].grammar = shared;
+    }
+    together_as_alone(alone, together);
+    free(alone);
+    free(together);
+    galen_grammar_close(own);
+    galen_grammar_close(shared);
     galen_model_close(m);
 }
 
@@ -159,6 +214,7 @@ static int remove_model(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sessions_at_once),
+        cmocka_unit_test(one_grammar_for_all),
         cmocka_unit_test(any_number_of_threads),
         cmocka_unit_test(models_at_once),
     };
