@@ -5,13 +5,16 @@ import { $, el, errorText, gib } from "./ui.js";
 const EVERY_MS = 3000, KEPT = 200;
 const samples = []; // {t, rate, gpu, kv}
 
+const used = (s) => (s.kv_pages_used ?? 0) * (s.kv_page_tokens ?? 64);
+const size = (s) => (s.kv_pages ?? 0) * (s.kv_page_tokens ?? 64);
+
 function line(s) {
-  const parts = [];
-  if (s.model) parts.push(s.model);
-  if (s.placement) parts.push(s.placement);
-  if (s.ctx_size) parts.push(`context ${s.ctx_used ?? 0} of ${s.ctx_size}`);
-  parts.push(`${(s.tokens_per_s ?? 0).toFixed(1)} tokens/s`);
+  if (!s.loaded) return "no model in memory; the next request loads it";
+  const parts = [s.model.name];
+  if (s.model.placement) parts.push(s.model.placement);
+  parts.push(`context ${used(s)} of ${size(s)}`, `${s.tokens_per_second.toFixed(1)} tokens/s`);
   if (s.waiting) parts.push(`${s.waiting} waiting`);
+  if (s.model.fell_back) parts.push(`fell back: ${s.model.fell_back}`);
   return parts.join(" · ");
 }
 
@@ -36,8 +39,8 @@ function drawPerformance(s) {
   const hasGpu = samples.some((x) => x.gpu !== null);
   $("figure-gpu").hidden = !hasGpu;
   if (hasGpu) $("cap-gpu").textContent = `GPU memory, GiB (top: ${plot($("plot-gpu"), samples.map((x) => x.gpu)).toFixed(1)})`;
-  const rows = [["Model", s.model], ["Where it runs", s.placement], ["Device", s.device], ["Tokens per second", (s.tokens_per_s ?? 0).toFixed(1)],
-    ["Running, waiting", `${s.running ?? 0}, ${s.waiting ?? 0}`], ["Context", s.ctx_size ? `${s.ctx_used ?? 0} of ${s.ctx_size}` : null],
+  const rows = [["Model", s.model?.name], ["Where it runs", s.model?.placement], ["Device", s.model?.device], ["Fell back", s.model?.fell_back],
+    ["Tokens per second", s.tokens_per_second.toFixed(1)], ["Running, waiting", `${s.running}, ${s.waiting}`], ["Context", s.loaded ? `${used(s)} of ${size(s)}` : null],
     ["GPU memory", s.gpu?.memory_total ? `${gib(s.gpu.memory_used)} of ${gib(s.gpu.memory_total)}` : null], ["Version", s.version]];
   $("figures").replaceChildren(...rows.filter(([, v]) => v).map(([n, v]) => figure(n, v)));
 }
@@ -46,10 +49,10 @@ async function look() {
   if (document.hidden) return;
   try {
     const s = await getJson("/v1/status");
-    samples.push({ t: Date.now(), rate: s.tokens_per_s ?? 0, gpu: s.gpu?.memory_used ? s.gpu.memory_used / 2 ** 30 : null, kv: s.kv_pages ? (100 * (s.kv_pages_used ?? 0)) / s.kv_pages : 0 });
+    samples.push({ t: Date.now(), rate: s.tokens_per_second, gpu: s.gpu?.memory_used ? s.gpu.memory_used / 2 ** 30 : null, kv: s.kv_pages ? (100 * (s.kv_pages_used ?? 0)) / s.kv_pages : 0 });
     if (samples.length > KEPT) samples.shift();
     $("status-text").textContent = line(s);
-    $("status-dot").className = "dot " + (s.is_failed || s.fell_back ? "bad" : "ok");
+    $("status-dot").className = "dot " + (s.model?.fell_back ? "bad" : "ok");
     if (!$("view-performance").hidden) drawPerformance(s);
   } catch (e) {
     $("status-text").textContent = errorText(e);
