@@ -89,13 +89,19 @@ function showConditions(conditions, changes = {}) {
   show($("results"));
 }
 
+const DISAGREEMENTS = {
+  names: "By the likelihood of the names alone another would be first.",
+  samples: "Most repeated tries name another first.",
+  evidence: "The words of the description speak more for another.",
+};
+
 function showDifferential(d, changes) {
   showConditions(d.conditions, changes);
   $("meaning").textContent = "Confidence: " + (d.confidence_meaning || (d.is_calibrated ? "calibrated" : "uncalibrated")) + ". It is not the chance of having the condition.";
   $("other").textContent = d.other !== undefined ? `None of these: ${percent(d.other)}` : "";
   const signals = [];
   if (typeof d.agreement === "number" && d.agreement >= 0) signals.push(`${Math.round(d.agreement * 100)} % of repeated tries name the first one.`);
-  for (const s of d.disagreement || []) signals.push(typeof s === "string" ? s : "");
+  for (const s of d.disagreement || []) signals.push(DISAGREEMENTS[s] || s);
   $("signals").textContent = signals.join(" ");
 }
 
