@@ -163,6 +163,7 @@ function take({ event, data }, run) {
       break;
     case "differential":
       run.isRanked = true;
+      state.isListed = true;
       showDifferential(data, run.changes);
       if (!Object.keys(run.changes).length) announce("Possible conditions: " + data.conditions.map((c) => `${c.name} ${percent(c.confidence)}`).join(", "));
       $("progress-text").textContent = "choosing a question";
@@ -191,8 +192,8 @@ async function follow(path, body, text) {
   } finally {
     work = null;
     setBusy(null);
-    show($("tools"), Boolean(state?.id));
-    show($("new-case"), Boolean(state?.id));
+    show($("tools"), Boolean(state?.isListed));
+    show($("new-case"), Boolean(state?.isListed));
   }
 }
 
@@ -217,12 +218,13 @@ async function begin(symptoms) {
   for (const id of ["banner", "conditions", "asked"]) $(id).replaceChildren();
   show($("symptoms-error"), false);
   $("symptoms").removeAttribute("aria-invalid");
-  state = { id: null, symptoms, question: null, asked: [], closed: false };
+  state = { id: null, symptoms, question: null, asked: [], closed: false, isListed: false };
   const body = { symptoms };
   if (settings.model) body.model = settings.model;
   if (settings.seed !== null) body.seed = settings.seed;
   await follow("/v1/cases", body, "starting");
-  if (state?.id) { show($("submit"), false); $("symptoms").readOnly = true; $("title-case").textContent = "Case"; }
+  if (state?.isListed) { show($("submit"), false); $("symptoms").readOnly = true; $("title-case").textContent = "Case"; }
+  else $("symptoms").focus(); // refused, failed or cancelled: the words can be changed and sent again
 }
 
 async function answer(kind, text) {
@@ -239,7 +241,7 @@ export async function open(id) {
   reset();
   try {
     const c = await getJson(`/v1/cases/${id}`);
-    state = { id, symptoms: "", question: null, asked: [], closed: false };
+    state = { id, symptoms: "", question: null, asked: [], closed: false, isListed: true };
     const run = { names: [], changes: {}, isRanked: true };
     for (const t of c.turns) {
       const content = t.content;
