@@ -41,6 +41,7 @@ struct server {
     metrics metrics;
     shelf *shelf;
     cases *cases;
+    struct entry *entry; /* the watcher's */
 };
 
 /* watch.c */
@@ -48,6 +49,9 @@ galen_status watch_start(server *s, galen_error *err);
 void watch_stop(server *s);
 void watch_hangup(server *s, exchange *x); /* tell when x's client hangs up */
 void watch_no_hangup(server *s, exchange *x);
+/* entry.c */
+void entry_tick(server *s);
+void entry_close(server *s);
 /* log.c */
 void log_request(exchange *x);
 void log_event(server *s, const char *level, const char *event, const char *key, const char *value);

@@ -211,7 +211,9 @@ const char *server_device(server *s) {
     book *b = shelf_at(s->shelf, 0);
     s->device[0] = '\0';
     if (shelf_peek(s->shelf, b)) {
-        (void)snprintf(s->device, sizeof s->device, "%s on %s", b->name, b->info.device ? b->info.device : "no device");
+        const char *placement = galen_model_get_info(b->model).placement;
+        (void)snprintf(s->device, sizeof s->device, "%s on %s%s%s", b->name, b->info.device ? b->info.device : "no device",
+                       placement ? "; " : "", placement ? placement : "");
         shelf_give(s->shelf, b);
     }
     return s->device;
@@ -290,6 +292,7 @@ void server_close(server *s) {
     atomic_store(&s->is_stopping, true);
     cut_all(s);
     watch_stop(s);
+    entry_close(s);
     if (s->daemon) MHD_stop_daemon(s->daemon);
     cases_close(s->cases);
     shelf_close(s->shelf);

@@ -130,6 +130,7 @@ static void *watch(void *arg) {
         if (now - last_conns >= 2 * SECOND) {
             last_conns = now;
             look_at_connections(s, now);
+            entry_tick(s);
         }
         if (s->watchdog_ns && now - last_fed >= s->watchdog_ns / 4 && shelf_is_alive(s->shelf)) {
             last_fed = now;

@@ -98,7 +98,11 @@ class Server:
         return rc
 
     def fds(self):
-        return len(os.listdir(f"/proc/{self.p.pid}/fd"))
+        """0 where only root may look: the server is not dumpable."""
+        try:
+            return len(os.listdir(f"/proc/{self.p.pid}/fd"))
+        except PermissionError:
+            return 0
 
     def rss(self):
         for line in open(f"/proc/{self.p.pid}/status"):
