@@ -286,9 +286,9 @@ struct galen_differential {
     double choice_other;                            /* as choice_logprob, of "none of these" */
     double entropy_bits;                            /* of the five and other */
     bool is_calibrated, has_choice; /* has_choice false: the vocabulary has no six letters to choose by; names alone count */
-    double label_mass; /* probability of the six letters together where one is read: how well the model plays along */
-    int32_t n_text;    /* tokens of the symptoms that text_logprob is of */
-    int32_t n_samples;
+    double label_mass;       /* probability of the six letters together where one is read: how well the model plays along */
+    int32_t n_text;          /* tokens of the symptoms that text_logprob is of */
+    int32_t n_samples;       /* that named a condition at all */
     double agreement;        /* share of the samples that name the first; -1 without samples */
     uint32_t disagreement;   /* of galen_disagreement */
     double urgency;          /* the model's own probability of an emergency, against an empty complaint; -1 = not asked */

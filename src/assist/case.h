@@ -140,6 +140,10 @@ galen_status edge_prompt(galen_assistant *a, prompt_id id, const prompt_values *
 
 /** Where a name ends in text: at a mark of the form. False when it does not end in it. */
 bool items_name_end(const char *text, size_t n, size_t *end);
+/** Is it more than a word of the prompt's own form ("<name>", "confidence")? */
+bool items_is_name(const char *text, size_t n);
+/** Fill a->bias with the tokens that no item begins with; how many. */
+size_t items_forbid(galen_assistant *a);
 /** Which tokens may begin an item; into a->starts. False when there are too few to tell five items apart. */
 bool items_find_starts(galen_assistant *a);
 /** Write five items, each distinct from those before and from the case's questions; literals[i] is what the software writes
@@ -170,7 +174,8 @@ double score_odds(const galen_assistant *a, const float *row);
 /** The model chooses among the five and "other", in all six cyclic orders: into d->conditions[].choice_logprob, choice_other,
  *  has_choice, label_mass. */
 galen_status choose(galen_assistant *a, galen_differential *d, galen_error *err);
-/** Ask anew for the first name, n_samples times: into n_votes. prompt: the names' prompt; kept. */
+/** Ask anew for the first name, n_samples times: into n_votes, and into n_samples how many named anything. prompt: the names';
+ * kept. */
 galen_status samples_vote(galen_assistant *a, const galen_tokens *prompt, galen_differential *d, galen_error *err);
 /** The quotes for and against, and evidence_bits. */
 galen_status evidence_find(galen_assistant *a, galen_differential *d, galen_error *err);

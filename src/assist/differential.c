@@ -5,6 +5,7 @@
 
 #include "assist/case.h"
 #include "assist/names.h"
+#include "assist/text.h"
 #include "base/error.h"
 
 static const char *const name_ends[] = {"\n", "\r", " (", ",", ";", ":", ". ", " - ", "\t", NULL};
@@ -29,6 +30,16 @@ bool items_name_end(const char *text, size_t n, size_t *end) {
         }
     }
     return false;
+}
+
+bool items_is_name(const char *text, size_t n) {
+    char normal[GALEN_NAME_BYTES];
+    (void)text_normal(text, n, normal, sizeof normal);
+    normal[strcspn(normal, " ")] = '\0';
+    for (const char *const *f = name_not_first; *f; f++) {
+        if (strcmp(*f, normal) == 0) return false;
+    }
+    return true;
 }
 
 /* Five texts of the form before each name, and the room they take together. */

@@ -136,6 +136,14 @@ static size_t forbid(const writer *w, const int32_t *banned, int n_banned, bool 
     return n;
 }
 
+size_t items_forbid(galen_assistant *a) {
+    size_t n = 0;
+    for (int32_t id = 0; id < a->n_vocab; id++) {
+        if (a->starts[id] < START_ANY) a->bias[n++] = (galen_logit_bias){.id = id, .bias = -INFINITY};
+    }
+    return n;
+}
+
 /* And for the second token of a question: with the first one banned before, it is the second that makes the difference. */
 static size_t forbid_second(const writer *w) {
     galen_assistant *a = w->a;
