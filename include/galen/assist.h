@@ -193,10 +193,10 @@ typedef bool (*galen_assist_fn)(void *user, const galen_assist_event *event);
  * are. */
 typedef struct galen_calibration {
     size_t size;
-    double temperature, name_weight, text_weight; /* fitted; 1, 0.5 and 2 without a file */
-    int32_t n_cases;                              /* of the half that was held out      */
-    double ece, brier, auroc;                     /* on that half                       */
-    char model_sha256[65];                        /* the model that it belongs to       */
+    double temperature, name_weight, text_weight, other_bias; /* fitted; 1, 0.5, 2 and 0 without a file */
+    int32_t n_cases;                                          /* of the half that was held out      */
+    double ece, brier, auroc;                                 /* on that half                       */
+    char model_sha256[65];                                    /* the model that it belongs to       */
     char prompt_version[40]; /* the prompts that it was fitted with: with others it does not count; "" = any */
 } galen_calibration;
 

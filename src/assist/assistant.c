@@ -1,4 +1,5 @@
 /* An assistant's life, and what it says of itself. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,7 +97,8 @@ static galen_status take_opts(galen_assistant *a, const galen_assistant_opts *op
                           sizeof a->calibration);
     a->calibration = *o->calibration;
     const galen_calibration *k = &a->calibration;
-    if (k->temperature > 0 && k->name_weight >= 0 && k->name_weight <= 1 && k->text_weight >= 0) return GALEN_OK;
+    if (k->temperature > 0 && k->name_weight >= 0 && k->name_weight <= 1 && k->text_weight >= 0 && isfinite(k->other_bias))
+        return GALEN_OK;
     return galen_fail(err, GALEN_E_ARG, 0, "a calibration of temperature %g, name weight %g and text weight %g", k->temperature,
                       k->name_weight, k->text_weight);
 }

@@ -80,6 +80,7 @@ galen_status calibration_parse(const char *bytes, size_t n, const char *name, ga
                       : !number(root, "temperature", 0.01, 100, &k.temperature) ? "temperature is not in 0.01 to 100"
                       : !number(root, "name_weight", 0, 1, &k.name_weight)      ? "name_weight is not in 0 to 1"
                       : !number(root, "text_weight", 0, 100, &k.text_weight)    ? "text_weight is not in 0 to 100"
+                      : !number(root, "other_bias", -100, 100, &k.other_bias)   ? "other_bias is not in -100 to 100"
                       : !number(held, "n_cases", 1, 1e9, &n_cases)              ? "held_out.n_cases is not 1 or more"
                       : !number(held, "ece", 0, 1, &k.ece)                      ? "held_out.ece is not in 0 to 1"
                       : !number(held, "brier", 0, 1, &k.brier)                  ? "held_out.brier is not in 0 to 1"
@@ -140,10 +141,11 @@ json_t *calibration_json(const galen_calibration *k, const fit_report *held_out,
         json_decref(held);
         held = NULL;
     }
-    return json_pack("{s:i, s:s, s:s*, s:s, s:f, s:f, s:f, s:i, s:s, s:o, s:o}", "schema_version", SCHEMA_VERSION, "model_sha256",
-                     k->model_sha256, "model_name", model_name, "prompt_version", k->prompt_version, "temperature",
-                     k->temperature, "name_weight", k->name_weight, "text_weight", k->text_weight, "n_fit", n_fit, "cases_sha256",
-                     cases_sha256, "held_out", held, "held_out_uncalibrated", calibration_report(raw));
+    return json_pack("{s:i, s:s, s:s*, s:s, s:f, s:f, s:f, s:f, s:i, s:s, s:o, s:o}", "schema_version", SCHEMA_VERSION,
+                     "model_sha256", k->model_sha256, "model_name", model_name, "prompt_version", k->prompt_version,
+                     "temperature", k->temperature, "name_weight", k->name_weight, "text_weight", k->text_weight, "other_bias",
+                     k->other_bias, "n_fit", n_fit, "cases_sha256", cases_sha256, "held_out", held, "held_out_uncalibrated",
+                     calibration_report(raw));
 }
 
 /* Make the folders of path. */

@@ -16,7 +16,7 @@ typedef struct text_out {
 
 static void put(text_out *o, const char *s, size_t n) {
     if (o->is_bad) return;
-    if (o->cap - o->n < n + 1) {
+    if (!o->s || o->cap - o->n < n + 1) {
         const size_t cap = (o->n + n + 64) * 2;
         char *p = realloc(o->s, cap);
         if (!p) {

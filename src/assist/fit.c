@@ -32,36 +32,41 @@ double fit_loss(const fit_case *cases, int32_t n, const galen_calibration *k) {
     return sum / n;
 }
 
-/* Three parameters and a smooth loss: one after another along a grid that grows finer, until nothing is gained. */
+/* A case more or less that says nothing: keeps "other" from certainty when no case, or every one, was among the five. */
+static double penalty(const galen_calibration *k, int32_t n) {
+    return k->other_bias * k->other_bias / 32 / n;
+}
+
+/* Four parameters and a smooth loss: one after another along a grid that grows finer. */
 void fit_calibration(const fit_case *cases, int32_t n, galen_calibration *k) {
-    enum { ROUNDS = 8, STEPS = 8 };
-    const double least[3] = {log(0.1), 0, 0}, most[3] = {log(20), 1, 10};
-    double at[3] = {0, 0.5, 2}, step[3] = {log(20) / STEPS, 1.0 / STEPS, 5.0 / STEPS};
+    enum { ROUNDS = 8, STEPS = 6, N = 4 };
+    const double least[N] = {log(0.1), 0, 0, -6}, most[N] = {log(20), 1, 10, 6};
+    double at[N] = {0, 0.5, 2, 0}, step[N] = {log(20) / STEPS, 1.0 / STEPS, 5.0 / STEPS, 6.0 / STEPS};
     galen_calibration t = *k;
     double best = INFINITY;
-    for (int round = 0; round < ROUNDS; round++) {
-        for (int pass = 0; pass < 6; pass++) {
-            const int which = pass % 3;
-            double mine = at[which];
-            for (int i = -STEPS; i <= STEPS; i++) {
-                double v[3] = {at[0], at[1], at[2]};
-                v[which] += i * step[which];
-                if (v[which] < least[which] || v[which] > most[which]) continue;
-                t.temperature = exp(v[0]);
-                t.name_weight = v[1];
-                t.text_weight = v[2];
-                const double loss = fit_loss(cases, n, &t);
-                if (loss >= best) continue;
-                best = loss;
-                mine = v[which];
-            }
-            at[which] = mine;
+    for (int pass = 0; pass < ROUNDS * 2 * N; pass++) { /* twice each, then finer */
+        const int which = pass % N;
+        double mine = at[which];
+        for (int i = -STEPS; i <= STEPS; i++) {
+            double v[N] = {at[0], at[1], at[2], at[3]};
+            v[which] += i * step[which];
+            if (v[which] < least[which] || v[which] > most[which]) continue;
+            t.temperature = exp(v[0]);
+            t.name_weight = v[1];
+            t.text_weight = v[2];
+            t.other_bias = v[3];
+            const double loss = fit_loss(cases, n, &t) + penalty(&t, n);
+            if (loss >= best) continue;
+            best = loss;
+            mine = v[which];
         }
-        for (int i = 0; i < 3; i++) step[i] /= 2;
+        at[which] = mine;
+        for (int i = 0; i < N && pass % (2 * N) == 2 * N - 1; i++) step[i] /= 2;
     }
     k->temperature = exp(at[0]);
     k->name_weight = at[1];
     k->text_weight = at[2];
+    k->other_bias = at[3];
 }
 
 /* ------------------------------------------------------------ measures */

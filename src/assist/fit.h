@@ -30,7 +30,8 @@ typedef struct fit_report {
     fit_interval top1, top5;
 } fit_report;
 
-/** Temperature and weights with the least negative log-likelihood of what was right; k's other fields are left. n >= 1. */
+/** Temperature, weights and the bias of "other" with the least negative log-likelihood of what was right; k's other fields are
+ * left. n >= 1. */
 void fit_calibration(const fit_case *cases, int32_t n, galen_calibration *k);
 
 /** How good are the confidences under k? The same cases and seed, the same intervals.  Errors  NOMEM. */

@@ -89,7 +89,7 @@ static void log_priors(const galen_differential *d, const galen_calibration *k, 
     for (int i = 0; i < GALEN_N_CONDITIONS; i++) five += choice[i]; /* 1 - choice[OTHER], without its rounding to 0 */
     for (int i = 0; i < GALEN_N_CONDITIONS; i++)
         out[i] = ((1 - w) * log(choice[i]) + w * (log(five) + names[i]) + k->text_weight * texts[i]) / k->temperature;
-    out[OTHER] = log(choice[OTHER]) / k->temperature;
+    out[OTHER] = log(choice[OTHER]) / k->temperature + k->other_bias;
 }
 
 void rank_conditions(galen_differential *d, const galen_calibration *k, const double likelihood[N_OPTIONS]) {

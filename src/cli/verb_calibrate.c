@@ -300,7 +300,8 @@ static cli_exit tell(work *w, const galen_calibration *k, const fit_report *held
     }
     (void)printf("cases          %d to fit, %d held out, %d skipped, %d without a diagnosis\n", n_fit, k->n_cases, n_skipped,
                  w->n_unlabelled);
-    (void)printf("temperature    %.3f   name weight %.3f   text weight %.3f\n", k->temperature, k->name_weight, k->text_weight);
+    (void)printf("temperature    %.3f   name weight %.3f   text weight %.3f   bias of other %.3f\n", k->temperature,
+                 k->name_weight, k->text_weight, k->other_bias);
     (void)printf("held out       uncalibrated              calibrated              (95 %% intervals)\n");
     put_row("ECE", &raw->ece, &held->ece);
     put_row("Brier", &raw->brier, &held->brier);
