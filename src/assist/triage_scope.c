@@ -55,15 +55,21 @@ static bool is_answer(const sentence *s, const hit *h) {
 }
 
 static void backward(sentence *s, const cue_marks *m, int from, uint8_t bit) {
+    if (s->tokens[from + 1].before != BRK_NONE) return; /* the cue itself begins a part: "..., history: ..." */
     for (int j = from; j >= 0; j--) {
         s->scope[j] |= bit;
         if (s->tokens[j].before != BRK_NONE || m->starts[j]) return;
     }
 }
 
-static bool has_cue(const triage_rules *r, const sentence *s, uint8_t kind) {
-    for (int k = 0; k < s->n_hits; k++)
-        if (!s->hits[k].is_hidden && r->concepts[s->hits[k].id].cue == kind) return true;
+/* "started 2 years ago": what began then is no past. In the same part of the sentence, before the cue. */
+static bool has_begun(const triage_rules *r, const sentence *s, const hit *h) {
+    int from = h->first;
+    while (from > 0 && s->tokens[from].before == BRK_NONE) from--;
+    for (int k = 0; k < s->n_hits; k++) {
+        const hit *g = &s->hits[k];
+        if (!g->is_hidden && r->concepts[g->id].cue == CUE_BEGAN && g->first >= from && g->last < h->first) return true;
+    }
     return false;
 }
 
@@ -89,7 +95,7 @@ static void apply(const triage_rules *r, sentence *s, const cue_marks *m, const 
         forward(s, m, next, IS_PAST, MAX_TOKENS, false);
         break;
     case CUE_PAST_AFTER:
-        if (!has_cue(r, s, CUE_BEGAN)) backward(s, m, before, IS_PAST);
+        if (!has_begun(r, s, h)) backward(s, m, before, IS_PAST);
         break;
     case CUE_HYPOTHETICAL:
         forward(s, m, next, IS_HYPOTHETICAL, NEGATE_REACH, false);

@@ -49,11 +49,34 @@ static kind kind_of(uint32_t cp) {
     return cp >= 0x20000 ? IS_ALONE : IS_LETTER;
 }
 
+/* A program's text may come with JSON's escapes: \\u201c, \\n. Bytes of the escape at pos, its character in *cp; 0 = none. */
+static size_t escape_at(const lexer *x, size_t pos, uint32_t *cp) {
+    if (x->s[pos] != '\\' || pos + 1 >= x->n) return 0;
+    *cp = '\n';
+    if (x->s[pos + 1] == 'n') return 2;
+    if (x->s[pos + 1] != 'u' || x->n - pos < 6) return 0;
+    *cp = 0;
+    for (size_t i = pos + 2; i < pos + 6; i++) {
+        const char c = x->s[i], l = (char)(c | 0x20);
+        if (c >= '0' && c <= '9')
+            *cp = *cp << 4 | (uint32_t)(c - '0');
+        else if (l >= 'a' && l <= 'f')
+            *cp = *cp << 4 | (uint32_t)(l - 'a' + 10);
+        else
+            return 0;
+    }
+    return 6;
+}
+
 static unit unit_at(const lexer *x, size_t pos) {
     unit u = {.kind = IS_BREAK, .n_bytes = 1};
     const unsigned char c = (unsigned char)x->s[pos];
     u.cp = c;
-    if (c >= 0x80) {
+    const size_t n_escape = c == '\\' ? escape_at(x, pos, &u.cp) : 0;
+    if (n_escape) {
+        u.n_bytes = (uint8_t)n_escape;
+        if (u.cp >= 0xD800 && u.cp < 0xE000) return (unit){.kind = IS_BREAK, .n_bytes = 6, .cp = 0xFFFD};
+    } else if (c >= 0x80) {
         u.n_bytes = (uint8_t)utf8_decode(x->s + pos, x->n - pos, &u.cp);
         if (!u.n_bytes) return (unit){.kind = IS_BREAK, .n_bytes = 1, .cp = 0xFFFD};
         if (u.cp >= 0xFF01 && u.cp <= 0xFF5E) u.cp -= 0xFEE0; /* full-width ASCII */

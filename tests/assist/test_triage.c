@@ -140,6 +140,7 @@ static void vitals_are_read_with_their_units(void **state) {
         {"heart rate around 131", GALEN_VITAL_HEART_RATE, 131, true, "a filler word"},
         {"pulse: 44", GALEN_VITAL_HEART_RATE, 44, true, "a colon"},
         {"140 bpm", GALEN_VITAL_HEART_RATE, 140, true, "the unit alone"},
+        {"{\"temperature_c\": 38.9}", GALEN_VITAL_TEMP_C, 38.9, true, "a key with its unit"},
         {"sats 84 %", GALEN_VITAL_SPO2_PERCENT, 84, true, "a blank before the unit"},
         {"84% on room air", GALEN_VITAL_SPO2_PERCENT, 84, true, "the unit and air"},
         {"pulse ox 91", GALEN_VITAL_SPO2_PERCENT, 91, true, "no pulse"},
@@ -260,7 +261,7 @@ static void any_bytes_give_one_result(void **state) {
         const size_t n = 1 + (size_t)round * 13 % sizeof text;
         for (size_t i = 0; i < n; i++) {
             seed = seed * 6364136223846793005u + 1442695040888963407u;
-            text[i] = (char)(round % 3 ? "chest pain no,. 80/40\xC3\xA9\n12%\xE8\x83\xB8"[(seed >> 33) % 32] : (int)(seed >> 40));
+            text[i] = (char)(round % 3 ? "chest pain no,. 80/40\xC3\xA9\n12%\xE8\x83\xB8"[(seed >> 33) % 30] : (int)(seed >> 40));
         }
         memset(&b, 1, sizeof b);
         const galen_status st = galen_triage_text(text, n, &a, NULL);
