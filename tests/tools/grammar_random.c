@@ -4,7 +4,8 @@
  *
  * {"status": 0, "text": "..."} for a text that ended by itself, {"status": -9, "error": "..."} for a schema that was refused,
  * {"status": 1, "text": "..."} for one that did not end. Tokens are drawn at random under the mask; half of the
- * sequences take forced tokens when there are any. After a while every other token is one that closes something, if there is any. */
+ * sequences take forced tokens when there are any. After a while every other token is one that closes something, if there is any.
+ */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
