@@ -113,7 +113,7 @@ const api_key *keys_find(const keys *k, const char *bytes, size_t n) {
     size_t found = SIZE_MAX;
     if (n <= KEY_BYTES) memcpy(padded, bytes, n);
     for (size_t i = 0; i < k->n; i++) {
-        unsigned differs = (unsigned)(n > KEY_BYTES) | (unsigned)(n == 0);
+        unsigned differs = (unsigned)(n > KEY_BYTES) | (unsigned)(n == 0) | (unsigned)(strnlen(k->rows[i].bytes, KEY_BYTES) != n);
         for (size_t j = 0; j < KEY_BYTES; j++) differs |= (unsigned)(padded[j] ^ (unsigned char)k->rows[i].bytes[j]);
         /* all ones when equal, without a branch on the outcome */
         const size_t mask = (size_t)0 - (size_t)((differs - 1u) >> 31);
