@@ -116,8 +116,8 @@ void hist_audit(hist *h, const char *action, const char *model_sha256, const cha
                            .case_id = h->id,
                            .model_sha256 = model_sha256 && *model_sha256 ? model_sha256 : NULL,
                            .params = h->params,
-                           .prompt = prompt,
-                           .response = response,
+                           .prompt = h->id ? prompt : NULL, /* without a case there is no salt */
+                           .response = h->id ? response : NULL,
                            .n_prompt = n_prompt,
                            .n_response = n_response};
     if (store_audit_append(s, &a, &err)) said(h, &err);
