@@ -23,8 +23,8 @@ enum { TEMPLATE_ROWS = 32, REPEATS = 5, N_DECODE = 64 };
 /* Choices to try beside the backend's own; -1 = its own. */
 static struct {
     int per_sm, act_rows;
-    bool has_no_pdl, has_few;
-} tuning = {-1, 0, false, false};
+    bool has_no_pdl, has_few, has_many, has_stages;
+} tuning = {-1, 0, false, false, false, false};
 static FILE *json;
 static bool is_first = true;
 
@@ -137,7 +137,7 @@ typedef struct machine {
     kv_pages seq;
 } machine;
 
-enum { MAX_BATCH = 2048, MAX_CTX = 16384 + 2048 };
+enum { MAX_BATCH = 2048, MAX_CTX = 16384 + 2048, MAX_SEQS = 128, SEQ_PAGES = 4, SEQ_PAST = 128 };
 
 static void run_step(machine *m, int32_t past, int32_t n, int32_t n_out) {
     static int32_t token[MAX_BATCH], pos[MAX_BATCH], seq[MAX_BATCH];
@@ -148,6 +148,24 @@ static void run_step(machine *m, int32_t past, int32_t n, int32_t n_out) {
     }
     const int32_t out = n - 1;
     const batch b = {n, token, pos, seq, &m->seq, 1, n_out, &out};
+    must(m->api->embed(m->w, &b, &err), &err);
+    for (int32_t l = 0; l < m->net->n_layer; l++)
+        for (int s = 0; s < N_STAGES; s++) must(m->api->run(m->w, (stage)s, l, &b, &err), &err);
+    if (n_out) must(m->api->head(m->w, &b, m->logits, &err), &err);
+    must(m->api->sync(m->w, &err), &err);
+}
+
+/* One token of each of n sequences. */
+static void run_many(machine *m, int32_t past, int32_t n, int32_t n_out) {
+    static int32_t token[MAX_SEQS], pos[MAX_SEQS], seq[MAX_SEQS], out[MAX_SEQS];
+    kv_pages seqs[MAX_SEQS];
+    galen_error err;
+    for (int32_t i = 0; i < n; i++) {
+        token[i] = (int32_t)(rng_at(3, (uint64_t)i, (uint64_t)past).v[0] % (uint32_t)m->net->n_vocab);
+        pos[i] = past, seq[i] = i, out[i] = i;
+        seqs[i] = (kv_pages){m->pages + SEQ_PAGES * i, SEQ_PAGES};
+    }
+    const batch b = {n, token, pos, seq, seqs, n, n_out, out};
     must(m->api->embed(m->w, &b, &err), &err);
     for (int32_t l = 0; l < m->net->n_layer; l++)
         for (int s = 0; s < N_STAGES; s++) must(m->api->run(m->w, (stage)s, l, &b, &err), &err);
@@ -170,6 +188,49 @@ static void decode(machine *m, const char *name, int32_t past) {
     report(name, "tokens/s", v, REPEATS);
     for (int i = 0; i < m->net->n_vocab; i++)
         if (!isfinite(m->logits[i])) printf("FAILED %s: logit %d is not finite\n", name, i), exit(1);
+}
+
+/* The last step's graph again and again, the host out of the way. */
+static void device_time(machine *m, const char *name) {
+    backend_work *w = m->w;
+    cudaGraphExec_t exec = NULL;
+    cudaEvent_t from, to;
+    double v[REPEATS];
+    char text[128];
+    for (int32_t i = 0; i < w->n_steps; i++)
+        if (w->steps[i].exec && w->steps[i].key.n_rows == w->batch.n_rows && w->steps[i].key.n_splits == w->batch.n_splits)
+            exec = w->steps[i].exec;
+    if (!exec) return;
+    must_cuda(cudaEventCreate(&from));
+    must_cuda(cudaEventCreate(&to));
+    for (int k = -1; k < REPEATS; k++) {
+        float ms;
+        must_cuda(cudaEventRecord(from, w->queue.stream));
+        for (int i = 0; i < 16; i++) must_cuda(cudaGraphLaunch(exec, w->queue.stream));
+        must_cuda(cudaEventRecord(to, w->queue.stream));
+        must_cuda(cudaEventSynchronize(to));
+        must_cuda(cudaEventElapsedTime(&ms, from, to));
+        if (k >= 0) v[k] = 1000.0 * (double)ms / 16;
+    }
+    snprintf(text, sizeof text, "%s, a step on the device alone", name);
+    report(text, "us", v, REPEATS);
+    cudaEventDestroy(from);
+    cudaEventDestroy(to);
+}
+
+static void decode_many(machine *m, const char *name, int32_t n, int32_t n_out) {
+    enum { STEPS = 32 };
+    double v[REPEATS];
+    char text[128];
+    for (int i = 0; i < 4; i++) run_many(m, SEQ_PAST + i, n, n_out);
+    for (int k = 0; k < REPEATS; k++) {
+        const double t = seconds();
+        for (int i = 0; i < STEPS; i++) run_many(m, SEQ_PAST + 4 + i, n, n_out);
+        v[k] = n * STEPS / (seconds() - t);
+    }
+    snprintf(text, sizeof text, "%s decode, %d sequences%s", name, n, n_out ? "" : ", without head");
+    report(text, "tokens/s", v, REPEATS);
+    device_time(m, text);
 }
 
 static void prefill(machine *m, const char *name, int32_t n) {
@@ -202,7 +263,7 @@ static void stage_times(machine *m, const char *name) {
         must_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
         w->queue.is_chained = false;
         for (int32_t l = 0; l < n; l++)
-            must(cuda_queue_operation(w, s == N_STAGES ? 1 + N_STAGES * n_layer : 1 + N_STAGES * l + s, w->logits, &err), &err);
+            must(cuda_queue_operation(w, s == N_STAGES ? head_operation(m->b) : N_STAGES * l + s, w->logits, &err), &err);
         must_cuda(cudaStreamEndCapture(stream, &graph));
         must_cuda(cudaGraphInstantiate(&exec, graph, 0));
         for (int k = -2; k < REPEATS; k++) {
@@ -241,12 +302,13 @@ static void run_case(const bench_case *c) {
     galen_error err;
     machine m = {.api = backend_cuda(), .net = make_network(&a, c->shape, c->type, c->is_mixed)};
     const backend_config cfg = {.n_threads = 8, .has_embed = true, .has_head = true};
-    work_limits lim = {.max_rows = 1, .max_out = 1, .n_ctx = MAX_CTX, .n_pages = MAX_CTX / KV_PAGE, .kv = KV_F16};
+    work_limits lim = {
+        .max_rows = 1, .max_out = MAX_SEQS, .n_ctx = MAX_CTX, .n_pages = MAX_SEQS * SEQ_PAGES, .kv = KV_F16};
     lim.max_rows = c->has_prefill || c->has_long ? MAX_BATCH : 1;
     m.pages = arena_alloc(&a, (size_t)lim.n_pages, sizeof *m.pages);
     for (int32_t i = 0; i < lim.n_pages; i++) m.pages[i] = i;
     m.seq = (kv_pages){m.pages, lim.n_pages};
-    m.logits = arena_alloc(&a, (size_t)m.net->n_vocab, sizeof(float));
+    m.logits = arena_alloc(&a, MAX_SEQS * (size_t)m.net->n_vocab, sizeof(float));
     const double t = seconds();
     must(m.api->open(&m.b, m.net, &cfg, &err), &err);
     const double load = seconds() - t;
@@ -261,7 +323,17 @@ static void run_case(const bench_case *c) {
     snprintf(text, sizeof text, "%s decode, empty context", c->name);
     decode(&m, text, 0);
     printf("  graphs %d%s\n", m.w->n_steps, m.w->has_no_graphs ? ", NONE: capture failed" : "");
+    device_time(&m, text);
     stage_times(&m, c->name);
+    if (tuning.has_many) {
+        static const int n[] = {2, 8, 32, 128};
+        for (int i = 0; i < 4; i++) {
+            decode_many(&m, c->name, n[i], n[i]);
+            decode_many(&m, c->name, n[i], 0);
+            snprintf(text, sizeof text, "%s, %d sequences", c->name, n[i]);
+            if (tuning.has_stages) stage_times(&m, text);
+        }
+    }
     if (c->has_prefill && !tuning.has_few) {
         snprintf(text, sizeof text, "%s prefill 512", c->name);
         prefill(&m, text, 512);
@@ -272,6 +344,7 @@ static void run_case(const bench_case *c) {
         for (int32_t at = 0; at < 16384; at += MAX_BATCH) run_step(&m, at, MAX_BATCH, 0);
         snprintf(text, sizeof text, "%s decode at 16384", c->name);
         decode(&m, text, 16384);
+        device_time(&m, text);
         snprintf(text, sizeof text, "%s at 16384", c->name);
         stage_times(&m, text);
     }
@@ -291,6 +364,10 @@ int main(int argc, char **argv) {
             tuning.act_rows = atoi(argv[++i]);
         else if (!strcmp(argv[i], "--no-pdl"))
             tuning.has_no_pdl = true;
+        else if (!strcmp(argv[i], "--many"))
+            tuning.has_many = true;
+        else if (!strcmp(argv[i], "--stages"))
+            tuning.has_stages = true;
         else if (!strcmp(argv[i], "--decode"))
             tuning.has_few = true;
         else

@@ -68,10 +68,11 @@ typedef struct work_limits {
     int32_t n_ctx;    /* positions a sequence may reach                    */
     int32_t n_pages;  /* KV pages in all, shared by the sequences          */
     kv_type kv;
+    bool is_uniform; /* a lone row takes the way of several, where that differs: its bytes are the same alone and in company */
 } work_limits;
 
 /* Rows up to which a batch never streams: such batches are recorded as graphs. */
-enum { STREAM_MIN_ROWS = 33, STREAM_LAYERS = 2 };
+enum { STREAM_MIN_ROWS = 129, STREAM_LAYERS = 2 };
 
 typedef struct backend_api {
     const char *name; /* "cpu", "ref", "cuda" */

@@ -105,3 +105,99 @@ void test_golden(const char *dir) {
         gguf_close(g);
     }
 }
+
+/* ---------------------------------------------------------------- a real model over a page of text */
+
+enum { MAX_TEXT = 2048, TEXT_BATCH = 512 };
+
+static int32_t read_ids(const char *path, int32_t *ids) {
+    int32_t n = 0;
+    FILE *f = fopen(path, "r");
+    while (f && n < MAX_TEXT && fscanf(f, "%d", &ids[n]) == 1) n++;
+    if (f) fclose(f);
+    check_that(n > 1, "%s: %d tokens", path, n);
+    return n;
+}
+
+static galen_status run_text(const backend_api *api, const network *net, const int32_t *ids, int32_t n, int32_t chunk,
+                             float *logits, galen_error *err) {
+    static int32_t pages[MAX_TEXT / KV_PAGE], pos[TEXT_BATCH], seq[TEXT_BATCH], row[TEXT_BATCH];
+    const backend_config cfg = {.n_threads = 16, .has_embed = true, .has_head = true};
+    const work_limits lim = {.max_rows = chunk, .max_out = chunk, .n_ctx = n, .n_pages = (n + KV_PAGE - 1) / KV_PAGE, .kv = KV_F16};
+    const kv_pages seqs = {pages, lim.n_pages};
+    backend *b = NULL;
+    backend_work *w = NULL;
+    for (int32_t i = 0; i < lim.n_pages; i++) pages[i] = i;
+    galen_status st = api->open(&b, net, &cfg, err);
+    if (!st) st = api->work_open(&w, b, &lim, err);
+    for (int32_t at = 0; !st && at < n; at += chunk) {
+        const int32_t k = n - at < chunk ? n - at : chunk;
+        for (int32_t i = 0; i < k; i++) pos[i] = at + i, row[i] = i;
+        const batch bt = {k, ids + at, pos, seq, &seqs, 1, k, row};
+        st = api->embed(w, &bt, err);
+        for (int32_t l = 0; !st && l < net->n_layer; l++)
+            for (stage s = STAGE_ATTN_IN; !st && s < N_STAGES; s++) st = api->run(w, s, l, &bt, err);
+        if (!st) st = api->head(w, &bt, logits + (size_t)at * (size_t)net->n_vocab, err);
+        if (!st) st = api->sync(w, err);
+    }
+    if (w) api->work_close(w);
+    if (b) api->close(b);
+    return st;
+}
+
+/* KL(p || q) of one position; is_same: they agree on the likeliest token. */
+static double row_kl(const float *p, const float *q, int32_t n, bool *is_same) {
+    double max_p = -INFINITY, max_q = -INFINITY, sum_p = 0, sum_q = 0, kl = 0;
+    int32_t top_p = 0, top_q = 0;
+    for (int32_t i = 0; i < n; i++) {
+        if ((double)p[i] > max_p) max_p = (double)p[i], top_p = i;
+        if ((double)q[i] > max_q) max_q = (double)q[i], top_q = i;
+    }
+    for (int32_t i = 0; i < n; i++) sum_p += exp((double)p[i] - max_p), sum_q += exp((double)q[i] - max_q);
+    const double shift = (max_q + log(sum_q)) - (max_p + log(sum_p));
+    for (int32_t i = 0; i < n; i++) kl += exp((double)p[i] - max_p) / sum_p * ((double)p[i] - (double)q[i] + shift);
+    *is_same = top_p == top_q;
+    return kl;
+}
+
+static int32_t vocabulary_of(const gguf *g) {
+    const gguf_tensor *t = gguf_find_tensor(g, "token_embd.weight");
+    return t && t->ne[1] < INT32_MAX ? (int32_t)t->ne[1] : 0;
+}
+
+void test_text(const char *path, const char *ids_path) {
+    static const int chunks[] = {1, 7, 128, TEXT_BATCH};
+    static int32_t ids[MAX_TEXT];
+    galen_error err = {0};
+    gguf *g = NULL;
+    model *m = NULL;
+    const int32_t n = read_ids(ids_path, ids);
+    if (!check_that(n > 0 && !gguf_open(&g, path, &err) && !model_open(&m, g, vocabulary_of(g), &err), "%s: %s", path, err.msg)) {
+        gguf_close(g);
+        return;
+    }
+    const network *net = model_network(m);
+    float *cpu = malloc(sizeof *cpu * (size_t)n * (size_t)net->n_vocab), *got = malloc(sizeof *got * (size_t)n * (size_t)net->n_vocab);
+    check_that(cpu && got && !run_text(backend_cpu(), net, ids, n, 64, cpu, &err), "cpu: %s", err.msg);
+    for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
+        memset(got, 0xff, sizeof *got * (size_t)n * (size_t)net->n_vocab);
+        check_that(!run_text(backend_cuda(), net, ids, n, chunks[c], got, &err), "cuda: %s", err.msg);
+        double kl = 0, most = 0, same = 0;
+        for (int32_t t = 0; t < n; t++) {
+            bool is_same;
+            const size_t at = (size_t)t * (size_t)net->n_vocab;
+            const double k = row_kl(cpu + at, got + at, net->n_vocab, &is_same);
+            kl += k / n;
+            most = k > most || isnan(k) ? k : most;
+            same += (double)is_same / n;
+        }
+        printf("  text, %d tokens, batches of %3d against the CPU: mean KL %.3g, most %.3g, same top %.2f %%\n", n, chunks[c], kl, most,
+               100 * same);
+        check_bound("KL against the CPU, a page of text", kl, 1e-3, "%s, batches of %d", path, chunks[c]);
+        check_that(same >= 0.99, "%s: same top token %.4f", path, same);
+    }
+    free(cpu);
+    free(got);
+    model_close(m);
+    gguf_close(g);
+}

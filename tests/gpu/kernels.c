@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda/rows_product.h"
 #include "gpu.h"
 #include "tensor/quants.h"
 
@@ -20,7 +21,8 @@ typedef struct weights {
 static cuda_queue queue(void) {
     struct cudaDeviceProp prop;
     check_that(cudaGetDeviceProperties(&prop, 0) == cudaSuccess, "device");
-    return (cuda_queue){.n_sm = prop.multiProcessorCount, .has_pdl = prop.major >= 9};
+    return (cuda_queue){
+        .n_sm = prop.multiProcessorCount, .has_pdl = prop.major >= 9, .shared_bytes = (int32_t)prop.sharedMemPerBlockOptin};
 }
 
 static weights make_weights(cuda_queue *q, int type, int n_in, int n_out) {
@@ -88,24 +90,23 @@ typedef struct inputs {
     dev_acts acts;
 } inputs;
 
-static int pad32(int n) {
-    return (n + 31) / 32 * 32;
+static int pad_acts(int n) {
+    return (n + ACT_PAD - 1) / ACT_PAD * ACT_PAD;
 }
-
-static uint32_t half_at(int u, int h, int n_units) {
-    const int group = u / 32, left = n_units - 32 * group;
-    return (uint32_t)(1024 * group + 16 * (h * (left < 32 ? left : 32) + u % 32));
+static int act_at(int i) {
+    const int u = i / UNIT;
+    return 1024 * (u / 32) + 256 * (i % 32 / 8) + 8 * (u % 32) + i % 8;
 }
 
 static void read_back(inputs *in, const product_case *c, bool is_float) {
     const int stride = in->acts.stride;
-    int8_t *q = malloc((size_t)(stride * c->n_rows));
+    int16_t *q = malloc(sizeof *q * (size_t)(stride * c->n_rows));
     act_rec *rec = malloc(sizeof *rec * (size_t)(stride / UNIT * c->n_rows));
     float *f = malloc(sizeof *f * (size_t)(stride * c->n_rows)), scale[MAX_ROWS];
     if (is_float)
         host_copy(f, in->acts.f, sizeof *f * (size_t)(stride * c->n_rows));
     else {
-        host_copy(q, in->acts.q, (size_t)(stride * c->n_rows));
+        host_copy(q, in->acts.q, sizeof *q * (size_t)(stride * c->n_rows));
         host_copy(rec, in->acts.rec, sizeof *rec * (size_t)(stride / UNIT * c->n_rows));
     }
     host_copy(scale, in->acts.scale, sizeof(float) * (size_t)c->n_rows);
@@ -114,7 +115,7 @@ static void read_back(inputs *in, const product_case *c, bool is_float) {
             const int u = i / UNIT;
             const double v = is_float ? (double)f[r * stride + i]
                                       : (double)rec[r * (stride / UNIT) + u].d *
-                                            q[r * stride + (int)half_at(u, i % 32 / 16, c->n_in / UNIT) + i % 16];
+                                            q[r * stride + act_at(i)];
             in->meant[r * c->n_in + i] = v * (double)scale[r];
         }
     free(q);
@@ -123,7 +124,7 @@ static void read_back(inputs *in, const product_case *c, bool is_float) {
 }
 
 static inputs make_inputs(cuda_queue *q, const product_case *c, bool is_float) {
-    const int stride = pad32(c->n_in);
+    const int stride = pad_acts(c->n_in);
     const size_t n = (size_t)(c->n_rows * stride);
     inputs in = {.x = calloc(n, sizeof(float)),
                  .norm = calloc((size_t)stride, sizeof(float)),
@@ -133,7 +134,7 @@ static inputs make_inputs(cuda_queue *q, const product_case *c, bool is_float) {
     for (int i = 0; i < c->n_in; i++) in.norm[i] = (float)(1 + 0.2 * fresh());
     in.d_x = device_copy(in.x, n * sizeof(float));
     in.d_norm = device_copy(in.norm, (size_t)stride * sizeof(float));
-    in.acts = (dev_acts){.q = is_float ? NULL : device_copy(NULL, n),
+    in.acts = (dev_acts){.q = is_float ? NULL : device_copy(NULL, n * sizeof(int16_t)),
                          .rec = is_float ? NULL : device_copy(NULL, n / UNIT * sizeof(act_rec)),
                          .f = is_float ? device_copy(NULL, n * sizeof(float)) : NULL,
                          .scale = device_copy(NULL, MAX_ROWS * sizeof(float)),
@@ -169,8 +170,8 @@ static void check_form(const inputs *in, const product_case *c, bool is_float, c
             meant[r * c->n_in + i] = (float)in->meant[r * c->n_in + i];
         }
     }
-    check_bound(is_float ? "activations, f32" : "activations, int8", nmse(meant, exact, (size_t)(c->n_rows * c->n_in)),
-                is_float ? 1e-12 : 1e-4, "%s %dx%d", name, c->n_rows, c->n_in);
+    check_bound(is_float ? "activations, f32" : "activations, 14 bits", nmse(meant, exact, (size_t)(c->n_rows * c->n_in)),
+                is_float ? 1e-12 : 5e-8, "%s %dx%d", name, c->n_rows, c->n_in);
     free(meant);
     free(exact);
 }
@@ -182,7 +183,7 @@ static double silu(double g) {
 static void one_product(cuda_queue *q, int type, const product_case *c) {
     const char *name = tensor_type_get((uint32_t)type)->name;
     const bool is_float = cuda_is_float(type), is_act = c->mode == PRODUCT_ACT;
-    const int n_mats = is_act ? 2 : 1, out_stride = pad32(c->n_out);
+    const int n_mats = is_act ? 2 : 1, out_stride = pad_acts(c->n_out);
     const size_t n = (size_t)(c->n_rows * out_stride);
     weights w[2];
     for (int i = 0; i < n_mats; i++) w[i] = make_weights(q, type, c->n_in, c->n_out);
@@ -219,7 +220,7 @@ static void one_product(cuda_queue *q, int type, const product_case *c) {
             want[r * c->n_out + o] = v;
             got[r * c->n_out + o] = got[r * out_stride + o]; /* closing up the rows: never ahead of what is read */
         }
-    check_bound(is_float ? "product, float weights" : "product, int8, against its own inputs",
+    check_bound(is_float ? "product, float weights" : "product, 14 bits, against its own inputs",
                 nmse(got, want, (size_t)(c->n_rows * c->n_out)), 1e-10, "%s %s", name, c->why);
     for (int i = 0; i < n_mats; i++) free_weights(&w[i]);
     free_inputs(&in);
@@ -235,43 +236,46 @@ static const product_case products[] = {
     {256, 1, 1, PRODUCT_STORE, false, "smallest"},
     {256, 7, 1, PRODUCT_ADD, true, "less than a tile, fused norm"},
     {768, 33, 1, PRODUCT_STORE, true, "odd rows, 24 units"},
-    {1280, 70, 3, PRODUCT_STORE, true, "3 of 4 columns, 40 units: a short group"},
-    {512, 65, 2, PRODUCT_ADD, false, "2 columns"},
-    {4096, 100, 8, PRODUCT_STORE, true, "8 columns"},
+    {1280, 70, 1, PRODUCT_STORE, true, "40 units: a short group"},
+    {512, 65, 1, PRODUCT_ADD, false, "two groups of eight units short"},
     {2048, 64, 1, PRODUCT_ACT, true, "gate and up, fused"},
-    {1024, 96, 5, PRODUCT_ACT, true, "gate and up, 5 of 8 columns"},
     {4096, 4500, 1, PRODUCT_ADD, false, "more rows than one wave of warps"},
 };
 /* Sizes that only blocks of 32 and floats allow. */
 static const product_case small_products[] = {
     {32, 3, 1, PRODUCT_STORE, false, "one unit"},
     {96, 40, 1, PRODUCT_ACT, true, "three units, odd tile"},
-    {1056, 20, 4, PRODUCT_STORE, true, "33 units: a group of one"},
+    {1056, 20, 1, PRODUCT_STORE, true, "33 units: a group of one"},
 };
 static const product_case float_products[] = {
     {37, 5, 1, PRODUCT_STORE, true, "odd width"},
     {52, 37, 3, PRODUCT_ACT, true, "odd width and height"},
     {1, 1, 1, PRODUCT_ADD, false, "one weight"},
+    {1280, 70, 3, PRODUCT_STORE, true, "3 of 4 columns"},
+    {512, 65, 2, PRODUCT_ADD, false, "2 columns"},
+    {4096, 100, 8, PRODUCT_STORE, true, "8 columns"},
+    {1024, 96, 5, PRODUCT_ACT, true, "gate and up, 5 of 8 columns"},
 };
 
-/* The activation's output as int8: tiles of a whole unit, of a half and of a quarter, joined by the block that comes last, give
- * the same bytes, and they mean what the float output says. */
+/* The activation's output as levels: blocks of any number of rows, units joined by the block that comes last, give the same bytes,
+ * and they mean what the float output says. */
 static void units_in_parts(cuda_queue *q, int type) {
-    enum { N_IN = 1024, N_FF = 1056 };
+    enum { N_IN = 1024, N_FF = 1056, N_PADDED = 2048, N_WAYS = 6 };
+    static const int rows[N_WAYS] = {UNIT, 16, 8, 27, 0, 45}; /* 0: as the device is shared out */
+    static int16_t levels[N_WAYS][N_PADDED];
+    static act_rec rec[N_WAYS][N_PADDED / UNIT];
     const product_case c = {N_IN, N_FF, 1, PRODUCT_ACT, true, "units in parts"};
     const char *name = tensor_type_get((uint32_t)type)->name;
     weights w[2] = {make_weights(q, type, N_IN, N_FF), make_weights(q, type, N_IN, N_FF)};
     inputs in = make_inputs(q, &c, cuda_is_float(type));
     int32_t zero[N_FF / UNIT] = {0}, *arrived = device_copy(zero, sizeof zero);
-    int8_t levels[4][N_FF];
-    act_rec rec[4][N_FF / UNIT];
     float f[N_FF];
-    double want[N_FF], diff = 0, all = 0;
-    for (int i = 0; i < 4; i++) { /* 32, 16, 8 rows a tile; then floats */
-        dev_acts out = {.q = device_copy(NULL, N_FF),
+    double diff = 0, all = 0;
+    for (int i = 0; i <= N_WAYS; i++) { /* the last: floats */
+        dev_acts out = {.q = device_copy(NULL, sizeof levels[0]),
                         .rec = device_copy(NULL, sizeof rec[0]),
                         .f = device_copy(NULL, sizeof f),
-                        .stride = N_FF};
+                        .stride = N_PADDED};
         product_args a = {.w = {w[0].m, w[1].m},
                           .n_jobs = 2,
                           .n_rows = 1,
@@ -280,26 +284,30 @@ static void units_in_parts(cuda_queue *q, int type) {
                           .norm = in.d_norm,
                           .eps = 1e-5f,
                           .out = out,
-                          .is_out_quantised = i < 3,
+                          .is_out_quantised = i < N_WAYS,
                           .arrived = arrived};
-        q->act_rows = i < 3 ? UNIT >> i : 0;
-        check_that(cuda_product(q, &a) == 0 && cudaDeviceSynchronize() == cudaSuccess, "%s: units in %d parts", name, 1 << i);
-        host_copy(levels[i], out.q, N_FF);
-        host_copy(rec[i], out.rec, sizeof rec[i]);
-        if (i == 3) host_copy(f, out.f, sizeof f);
+        q->act_rows = i < N_WAYS ? rows[i] : 0;
+        check_that(cuda_product(q, &a) == 0 && cudaDeviceSynchronize() == cudaSuccess, "%s: units in blocks of %d", name,
+                   (int)q->act_rows);
+        if (i < N_WAYS) {
+            host_copy(levels[i], out.q, sizeof levels[i]);
+            host_copy(rec[i], out.rec, sizeof rec[i]);
+        } else {
+            host_copy(f, out.f, sizeof f);
+        }
         device_free(out.q);
         device_free(out.rec);
         device_free(out.f);
     }
     q->act_rows = 0;
-    for (int i = 1; i < 3; i++)
-        check_that(!memcmp(levels[i], levels[0], N_FF) && !memcmp(rec[i], rec[0], sizeof rec[0]), "%s: units in %d parts differ",
-                   name, 1 << i);
+    for (int i = 1; i < N_WAYS; i++)
+        check_that(!memcmp(levels[i], levels[0], sizeof levels[0]) && !memcmp(rec[i], rec[0], sizeof *rec[0] * (N_FF / UNIT)),
+                   "%s: units in blocks of %d differ", name, rows[i]);
     for (int i = 0; i < N_FF; i++) {
-        want[i] = (double)rec[0][i / UNIT].d * levels[0][half_at(i / UNIT, i % 32 / 16, N_FF / UNIT) + (uint32_t)(i % 16)];
-        diff += (want[i] - (double)f[i]) * (want[i] - (double)f[i]), all += (double)f[i] * (double)f[i];
+        const double v = (double)rec[0][i / UNIT].d * levels[0][act_at(i)];
+        diff += (v - (double)f[i]) * (v - (double)f[i]), all += (double)f[i] * (double)f[i];
     }
-    check_bound("gate times up, int8", diff / all, 2e-4, "%s: units in parts", name); /* longer tails than a norm leaves */
+    check_bound("gate times up, 14 bits", diff / all, 5e-8, "%s: units in parts", name);
     int32_t left[N_FF / UNIT];
     host_copy(left, arrived, sizeof left);
     check_that(!memcmp(left, zero, sizeof zero), "%s: counters are not back at zero", name);
@@ -307,6 +315,106 @@ static void units_in_parts(cuda_queue *q, int type) {
     free_inputs(&in);
     free_weights(&w[0]);
     free_weights(&w[1]);
+}
+
+/* ---------------------------------------------------------------- products of several rows */
+
+typedef struct rows_case {
+    int n_in, n_out, n_rows, n_splits;
+    const char *why;
+} rows_case;
+
+/* Where value i stands among halves (HALF_UNITS). */
+static int half_at(int i) {
+    return i / 32 * 32 + 8 * (i % 16 / 4) + 4 * (i % 32 / 16) + i % 4;
+}
+
+static double half_value(uint16_t h) {
+    const int e = h >> 10 & 31, m = h & 1023;
+    const double v = e == 31 ? NAN : e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
+    return h & 0x8000 ? -v : v;
+}
+
+/* The sum of the parts against the products of the halves themselves, and the halves against what they round. */
+static void rows_product(cuda_queue *q, int type, const rows_case *c) {
+    const char *name = tensor_type_get((uint32_t)type)->name;
+    const size_t n_x = (size_t)c->n_rows * (size_t)c->n_in, stride = (size_t)c->n_out + 5,
+                 n_y = (size_t)c->n_splits * (size_t)c->n_rows * stride;
+    weights w = make_weights(q, type, c->n_in, c->n_out);
+    float *x = malloc(n_x * sizeof *x), *y = malloc(n_y * sizeof *y), scale[FEW_ROWS];
+    uint16_t *half = malloc(n_x * sizeof *half);
+    double *meant = malloc(n_x * sizeof *meant), *want = malloc((size_t)c->n_rows * (size_t)c->n_out * sizeof *want);
+    for (size_t i = 0; i < n_x; i++) x[i] = (float)(3 * fresh() * fresh() * ((int)i / c->n_in % 3 == 1 ? 1e5 : 1));
+    float *d_x = device_copy(x, n_x * sizeof *x), *d_scale = device_copy(NULL, sizeof scale),
+          *d_y = device_copy(NULL, n_y * sizeof *y);
+    void *d_half = device_copy(NULL, n_x * sizeof *half);
+    rows_args a = {.w = {w.m},
+                   .at = {2},
+                   .n_jobs = 1,
+                   .n_rows = c->n_rows,
+                   .x = d_half,
+                   .x_stride = c->n_in,
+                   .y = d_y,
+                   .part = (int64_t)c->n_rows * (int64_t)stride,
+                   .y_stride = (int32_t)stride,
+                   .n_splits = c->n_splits};
+    check_that(!cuda_prepare_half(q, d_x, c->n_in, NULL, NULL, 0, c->n_in, c->n_rows, d_half, c->n_in, d_scale, HALF_UNITS) &&
+                   !cuda_rows_product(q, &a) && cudaDeviceSynchronize() == cudaSuccess,
+               "%s, %s: rows", name, c->why);
+    host_copy(y, d_y, n_y * sizeof *y);
+    host_copy(half, d_half, n_x * sizeof *half);
+    host_copy(scale, d_scale, sizeof(float) * (size_t)c->n_rows);
+    double diff = 0, all = 0, off = 0, sum = 0;
+    for (int r = 0; r < c->n_rows; r++) {
+        for (int i = 0; i < c->n_in; i++) {
+            const double v = half_value(half[r * c->n_in + half_at(i)]), exact = (double)x[r * c->n_in + i] / (double)scale[r];
+            meant[r * c->n_in + i] = v;
+            off += (v - exact) * (v - exact), sum += exact * exact;
+        }
+        for (int o = 0; o < c->n_out; o++) {
+            double v = 0, got = 0;
+            for (int i = 0; i < c->n_in; i++) v += (double)w.values[(size_t)o * (size_t)c->n_in + (size_t)i] * meant[r * c->n_in + i];
+            for (int s = 0; s < c->n_splits; s++) got += (double)y[(size_t)(s * c->n_rows + r) * stride + 2 + (size_t)o];
+            diff += (got - v) * (got - v), all += v * v;
+        }
+    }
+    check_bound("activations, halves", off / sum, 1e-7, "%s %s", name, c->why);
+    check_bound("product, several rows, against its own inputs", diff / all, 1e-10, "%s %s", name, c->why);
+    uint32_t poison = 0xffffffffu; /* nothing is put beside the outputs */
+    check_that(!memcmp(&y[0], &poison, 4) && !memcmp(&y[2 + c->n_out], &poison, 4), "%s %s: beside the outputs", name, c->why);
+    device_free(d_x);
+    device_free(d_scale);
+    device_free(d_y);
+    device_free(d_half);
+    free(x);
+    free(y);
+    free(half);
+    free(meant);
+    free(want);
+    free_weights(&w);
+}
+
+static const rows_case rows_cases[] = {
+    {256, 1, 2, 1, "smallest"},
+    {1280, 70, 3, 2, "an odd tile, uneven splits"},
+    {2048, 129, 8, 4, "one output past a tile"},
+    {1024, 300, 9, 1, "one row past eight"},
+    {768, 130, 17, 3, "17 rows"},
+    {768, 128, 40, 1, "40 rows"},
+    {1536, 200, 65, 5, "one row past 64"},
+    {512, 140, 128, 1, "128 rows"},
+};
+static const rows_case small_rows_cases[] = {{32, 40, 4, 1, "one unit"}, {1056, 33, 12, 2, "33 units: a chunk of one"}};
+
+void test_rows(void) {
+    cuda_queue q = queue();
+    for (int type = 0; type < TENSOR_TYPE_END; type++) {
+        if (!cuda_takes(type) || cuda_is_float(type)) continue;
+        const bool is_small = tensor_type_get((uint32_t)type)->block_weights <= 32;
+        for (size_t i = 0; i < sizeof rows_cases / sizeof *rows_cases; i++) rows_product(&q, type, &rows_cases[i]);
+        if (is_small)
+            for (size_t i = 0; i < 2; i++) rows_product(&q, type, &small_rows_cases[i]);
+    }
 }
 
 void test_units(void) {
@@ -318,6 +426,7 @@ void test_units(void) {
 void test_kernels(void) {
     cuda_queue q = queue();
     test_units();
+    test_rows();
     for (int type = 0; type < TENSOR_TYPE_END; type++) {
         if (!cuda_takes(type)) continue;
         const bool is_float = cuda_is_float(type), is_small = tensor_type_get((uint32_t)type)->block_weights <= 32;

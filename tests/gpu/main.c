@@ -1,5 +1,5 @@
-/* gpu_test [--golden DIR] [--seed N] [kernels|networks|failures|splits|small|units ...]: every kernel and stage against the
- * reference.
+/* gpu_test [--golden DIR] [--text GGUF IDS] [--seed N] [kernels|networks|failures|splits|small|units|rows ...]: every kernel and
+ * stage against the reference.
  */
 #include <math.h>
 #include <stdarg.h>
@@ -79,14 +79,16 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } parts[] = {{"kernels", test_kernels}, {"networks", test_networks}, {"failures", test_failures},
-                 {"splits", test_splits},   {"small", test_small},       {"units", test_units}};
-    const char *golden = NULL;
+    } parts[] = {{"kernels", test_kernels}, {"networks", test_networks}, {"failures", test_failures}, {"splits", test_splits},
+                 {"small", test_small},     {"units", test_units},       {"rows", test_rows}};
+    const char *golden = NULL, *text = NULL, *ids = NULL;
     uint64_t first = (uint64_t)time(NULL);
     bool has_choice = false;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--golden") && i + 1 < argc)
             golden = argv[++i];
+        else if (!strcmp(argv[i], "--text") && i + 2 < argc)
+            text = argv[++i], ids = argv[++i];
         else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
             first = strtoull(argv[++i], NULL, 10);
         else
@@ -106,6 +108,7 @@ int main(int argc, char **argv) {
         fflush(stdout);
     }
     if (golden) test_golden(golden);
+    if (text) test_text(text, ids);
     for (int i = 0; i < n_titles; i++)
         printf("  %-44s %5d  worst %.3g of %.3g\n", worst[i].title, worst[i].n, worst[i].value, worst[i].bound);
     printf("%s: %d checks, %d failed\n", n_failed ? "FAILED" : "passed", n_checks, n_failed);

@@ -36,6 +36,7 @@ typedef struct play_opts {
     const int *length; /* [N_SEQS] */
     int chunk;         /* tokens of a sequence in a batch */
     bool is_alone;     /* one sequence after the other */
+    bool is_uniform;   /* a lone row as several */
     bool has_hidden;   /* look at hidden states; else whole steps, as a session runs them */
     kv_type kv;
     int n_ctx;
@@ -83,7 +84,7 @@ static record play(const backend_api *api, const network *net, const play_opts *
         for (int i = 0; i < N_SEQS; i++)
             if (p < pages[i].n_pages) ids[i][p] = n_pages - 1 - next++;
     const backend_config cfg = {.n_threads = 2, .has_embed = true, .has_head = true};
-    const work_limits lim = {.max_rows = MAX_ROWS, .max_out = MAX_ROWS, .n_ctx = o->n_ctx, .n_pages = n_pages, .kv = o->kv};
+    const work_limits lim = {.max_rows = MAX_ROWS, .max_out = MAX_ROWS, .n_ctx = o->n_ctx, .n_pages = n_pages, .kv = o->kv, .is_uniform = o->is_uniform};
     galen_status st = api->open(&b, net, &cfg, &err);
     if (!st) st = api->work_open(&w, b, &lim, &err);
     for (int first = 0; !st && first < (o->is_alone ? N_SEQS : 1); first++)
@@ -160,20 +161,20 @@ static const net_case nets[] = {
     {"F16 weights", {.weights = TENSOR_F16, .has_bias = true}, KV_F32, 1e-10, 1e-6},
     {"F16 weights, post-norms", {.weights = TENSOR_F16, .has_post_norm = true, .has_bias = true}, KV_F32, 1e-10, 1e-6},
     {"BF16", {.weights = TENSOR_BF16}, KV_F32, 1e-10, 5e-5},
-    {"Q8_0, biases, post-norms, KV q8_0", {.weights = TENSOR_Q8_0, .has_bias = true, .has_post_norm = true}, KV_Q8_0, 2e-3, 1e-4},
-    {"Q8_0, d 80: heads straddle units", {.weights = TENSOR_Q8_0, .d_head = 80}, KV_F16, 2e-3, 1e-4},
-    {"Q8_0", {.weights = TENSOR_Q8_0}, KV_F16, 2e-3, 1e-4},
-    {"Q4_0", {.weights = TENSOR_Q4_0}, KV_F16, 2e-3, 1e-4},
-    {"Q4_1", {.weights = TENSOR_Q4_1}, KV_F16, 2e-3, 1e-4},
-    {"Q5_0", {.weights = TENSOR_Q5_0}, KV_F16, 2e-3, 1e-4},
-    {"Q5_1", {.weights = TENSOR_Q5_1}, KV_F16, 2e-3, 1e-4},
-    {"Q2_K", {.weights = TENSOR_Q2_K}, KV_F16, 2e-3, 1e-4},
-    {"Q3_K", {.weights = TENSOR_Q3_K}, KV_F16, 2e-3, 1e-4},
-    {"Q4_K", {.weights = TENSOR_Q4_K}, KV_F16, 2e-3, 1e-4},
-    {"Q5_K", {.weights = TENSOR_Q5_K}, KV_F16, 2e-3, 1e-4},
-    {"Q6_K", {.weights = TENSOR_Q6_K}, KV_F16, 2e-3, 1e-4},
-    {"IQ4_NL", {.weights = TENSOR_IQ4_NL}, KV_F16, 2e-3, 1e-4},
-    {"IQ4_XS", {.weights = TENSOR_IQ4_XS}, KV_F16, 2e-3, 1e-4},
+    {"Q8_0, biases, post-norms, KV q8_0", {.weights = TENSOR_Q8_0, .has_bias = true, .has_post_norm = true}, KV_Q8_0, 2e-5, 1e-4},
+    {"Q8_0, d 80: heads straddle units", {.weights = TENSOR_Q8_0, .d_head = 80}, KV_F16, 2e-5, 1e-4},
+    {"Q8_0", {.weights = TENSOR_Q8_0}, KV_F16, 2e-5, 1e-4},
+    {"Q4_0", {.weights = TENSOR_Q4_0}, KV_F16, 2e-5, 1e-4},
+    {"Q4_1", {.weights = TENSOR_Q4_1}, KV_F16, 2e-5, 1e-4},
+    {"Q5_0", {.weights = TENSOR_Q5_0}, KV_F16, 2e-5, 1e-4},
+    {"Q5_1", {.weights = TENSOR_Q5_1}, KV_F16, 2e-5, 1e-4},
+    {"Q2_K", {.weights = TENSOR_Q2_K}, KV_F16, 2e-5, 1e-4},
+    {"Q3_K", {.weights = TENSOR_Q3_K}, KV_F16, 2e-5, 1e-4},
+    {"Q4_K", {.weights = TENSOR_Q4_K}, KV_F16, 2e-5, 1e-4},
+    {"Q5_K", {.weights = TENSOR_Q5_K}, KV_F16, 2e-5, 1e-4},
+    {"Q6_K", {.weights = TENSOR_Q6_K}, KV_F16, 2e-5, 1e-4},
+    {"IQ4_NL", {.weights = TENSOR_IQ4_NL}, KV_F16, 2e-5, 1e-4},
+    {"IQ4_XS", {.weights = TENSOR_IQ4_XS}, KV_F16, 2e-5, 1e-4},
 };
 
 static void compare(const record *got, const record *want, double bound, const char *title, const char *why, int chunk) {
@@ -203,7 +204,7 @@ static void against_ref(void) {
             record got = play(backend_cuda(), net, &o);
             const bool is_tiles = chunks[c] == 65;
             const double bound = !is_tiles ? nets[i].few : nets[i].tiles > nets[i].few ? nets[i].tiles : nets[i].few;
-            compare(&got, &want, bound, nets[i].few < 1e-5 ? "network against ref, f32" : "network against ref, int8",
+            compare(&got, &want, bound, nets[i].few < 1e-5 ? "network against ref, f32" : "network against ref, quantised",
                     nets[i].why, chunks[c]);
             record_free(&got);
         }
@@ -212,7 +213,16 @@ static void against_ref(void) {
     }
 }
 
-/* A row's bytes in company, alone, in graphs and stage by stage: for batches of up to FEW_ROWS rows they are the same. */
+static void check_same(const record *got, const record *want, int slot, const char *net, const char *why) {
+    const size_t n = (size_t)N_SEQS * (size_t)want->most * (size_t)want->width[slot];
+    size_t n_differ = 0;
+    for (size_t j = 0; j < n; j++) n_differ += memcmp(&got->x[slot][j], &want->x[slot][j], sizeof(float)) != 0;
+    check_that(n_differ == 0, "%s, %s: %zu of %zu logits differ", net, why, n_differ, n);
+}
+
+/* A row's bytes in company, alone, in graphs and stage by stage. In a uniform work, and with float weights in any, they are the
+ * same in all batches of up to STREAM_ROWS rows, and of up to FEW_ROWS where each sequence has one; else lone rows are one class
+ * and several another. */
 static void same_bytes(void) {
     static const int length[N_SEQS] = {70, 3, 333};
     static const struct {
@@ -238,20 +248,23 @@ static void same_bytes(void) {
         arena mem = {0};
         const net_spec spec = spec_of(table[i].spec);
         network *net = random_net(&mem, &spec);
-        play_opts o = {.length = length, .chunk = 1, .kv = table[i].kv, .n_ctx = 400, .ill_seq = -1};
+        play_opts o = {.length = length, .chunk = 1, .is_uniform = true, .kv = table[i].kv, .n_ctx = 400, .ill_seq = -1};
         record want = play(backend_cuda(), net, &o);
-        const int slot = 2 * net->n_layer;
         for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
             o.chunk = variants[v].chunk;
             o.is_alone = variants[v].is_alone;
             o.has_hidden = variants[v].has_hidden;
             record got = play(backend_cuda(), net, &o);
-            const size_t n = (size_t)N_SEQS * (size_t)want.most * (size_t)want.width[slot];
-            size_t n_differ = 0;
-            for (size_t j = 0; j < n; j++) n_differ += memcmp(&got.x[slot][j], &want.x[slot][j], sizeof(float)) != 0;
-            check_that(n_differ == 0, "%s, %s: %zu of %zu logits differ", table[i].why, variants[v].why, n_differ, n);
+            check_same(&got, &want, 2 * net->n_layer, table[i].why, variants[v].why);
             record_free(&got);
         }
+        record_free(&want);
+        o = (play_opts){.length = length, .chunk = 1, .is_alone = true, .kv = table[i].kv, .n_ctx = 400, .ill_seq = -1};
+        want = play(backend_cuda(), net, &o);
+        o.has_hidden = true;
+        record got = play(backend_cuda(), net, &o);
+        check_same(&got, &want, 2 * net->n_layer, table[i].why, "lone rows, in a graph and stage by stage");
+        record_free(&got);
         record_free(&want);
         arena_free(&mem);
     }
@@ -270,7 +283,8 @@ static void nan_stays_home(void) {
             for (int i = 0; i < spec.n_embd; i++) row[i] = i == 3 ? NAN : 1;
             tensor_type_get((uint32_t)spec.weights)->quantise(row, (void *)(uintptr_t)net->embd.data, spec.n_embd);
             free(row);
-            play_opts o = {.length = length, .chunk = chunk, .kv = (kv_type)kv, .n_ctx = 64, .ill_seq = -1};
+            play_opts o = {
+                .length = length, .chunk = chunk, .is_uniform = true, .kv = (kv_type)kv, .n_ctx = 64, .ill_seq = -1};
             record want = play(backend_cuda(), net, &o);
             o.ill_seq = 1;
             o.ill_pos = 21;
@@ -332,7 +346,7 @@ void test_small(void) {
         for (int c = 0; c < 3; c++) {
             o.chunk = chunks[c];
             record got = play(backend_cuda(), net, &o);
-            compare(&got, &want, 2e-3, "small networks against the CPU", tensor_type_get((uint32_t)spec.weights)->name,
+            compare(&got, &want, 1e-4, "small networks against the CPU", tensor_type_get((uint32_t)spec.weights)->name,
                     chunks[c]);
             record_free(&got);
         }

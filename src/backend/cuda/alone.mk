@@ -22,3 +22,4 @@ $(B)/%.o: %.c
 	$(Q)$(CC) $(CPPFLAGS) $(FLAGS) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
 
 include src/backend/cuda/cuda.mk
+-include $(shell find $(B) -name "*.d" 2>/dev/null)

@@ -74,6 +74,7 @@ galen_status cuda_find_device(int index, backend *b, galen_error *err) {
     b->device = index;
     b->n_sm = prop.multiProcessorCount;
     b->compute = 10 * prop.major + prop.minor;
+    b->shared_bytes = (int)prop.sharedMemPerBlockOptin;
     (void)snprintf(b->name, sizeof b->name, "%.200s", prop.name);
     return GALEN_OK;
 }

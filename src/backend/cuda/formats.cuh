@@ -1,7 +1,8 @@
 /* The planes of every weight type (types.h): reading a unit, its integers, and its part of a product.
  *   format<T>::load    a unit into registers
  *   format<T>::words   the 32 integers, four to a word, as dp4a takes them
- *   format<T>::meet    the unit times 32 activations, given the integer sums of the two halves
+ *   format<T>::sums    the integer sums of the two halves with 32 activation levels
+ *   format<T>::meet    from them, the unit times 32 activations
  *   format<T>::value   one weight, bit for bit the reference's */
 #ifndef GALEN_BACKEND_CUDA_FORMATS_CUH
 #define GALEN_BACKEND_CUDA_FORMATS_CUH
@@ -9,10 +10,15 @@
 #include "backend/cuda/quantise.cuh"
 #include "backend/cuda/raw.cuh"
 
-/* Read once by one block: no place in the first-level cache. */
+/* Read once by one block: no place in the first-level cache. The second-level cache fetches what lies beside. */
+#if __CUDA_ARCH__ >= 800 && !defined(GALEN_NO_L2_AHEAD)
+#define L2_AHEAD ".L2::256B"
+#else
+#define L2_AHEAD ""
+#endif
 __device__ static inline uint4 stream16(const void *p) {
     uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+    asm volatile("ld.global.nc.L1::no_allocate" L2_AHEAD ".v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(p));
     return v;
@@ -88,30 +94,33 @@ template <int T> struct format {
     static constexpr bool is_iq4 = T == TENSOR_IQ4_NL || T == TENSOR_IQ4_XS;
     static constexpr bool is_signed_k = T == TENSOR_Q3_K || T == TENSOR_Q6_K; /* d * scale * (q - offset), a scale for 16 */
 
-    static __device__ __forceinline__ unit_bits load(const row_planes &r, int u, int n_units) {
+    /* Unit u of the row that stands row_units units (rows times n_units) after the one of r. */
+    static __device__ __forceinline__ unit_bits load(const row_planes &r, uint32_t row_units, uint32_t u, uint32_t n_units) {
         unit_bits b = {};
+        const uint32_t at = row_units + u;
         if constexpr (T == TENSOR_Q8_0) {
-            b.q0 = stream16(r.q + half_offset(u, 0, n_units));
-            b.q1 = stream16(r.q + half_offset(u, 1, n_units));
+            const uint8_t *q = r.q + (32u * row_units + 16u * (u + (u & ~31u)));
+            b.q0 = stream16(q);
+            b.q1 = stream16(q + 16u * min(32u, n_units - (u & ~31u)));
         } else if constexpr (bytes.q == 32) {
-            b.q0 = stream16(r.q + 32 * u);
-            b.q1 = stream16(r.q + 32 * u + 16);
+            b.q0 = stream16(r.q + 32u * at);
+            b.q1 = stream16(r.q + 32u * at + 16u);
         } else if constexpr (bytes.q == 16) {
-            b.q0 = stream16(r.q + 16 * u);
+            b.q0 = stream16(r.q + 16u * at);
         } else {
-            const uint2 v = stream8(r.q + 8 * u);
+            const uint2 v = stream8(r.q + 8u * at);
             b.q0.x = v.x, b.q0.y = v.y;
         }
-        if constexpr (bytes.h == 4) b.h0 = stream4(r.h + 4 * u);
+        if constexpr (bytes.h == 4) b.h0 = stream4(r.h + 4u * at);
         if constexpr (bytes.h == 8) {
-            const uint2 v = stream8(r.h + 8 * u);
+            const uint2 v = stream8(r.h + 8u * at);
             b.h0 = v.x, b.h1 = v.y;
         }
-        if constexpr (bytes.s == 1) b.s = __ldg(r.s + u);
-        if constexpr (bytes.s == 2) b.s = __ldg((const uint16_t *)r.s + u);
-        if constexpr (bytes.s == 4) b.s = __ldg((const uint32_t *)r.s + u);
-        if constexpr (bytes.d == 2) b.d = __ldg((const uint16_t *)r.d + u / UNITS_SUPER);
-        if constexpr (bytes.d == 4) b.d = __ldg((const uint32_t *)r.d + u / UNITS_SUPER);
+        if constexpr (bytes.s == 1) b.s = __ldg(r.s + at);
+        if constexpr (bytes.s == 2) b.s = __ldg((const uint16_t *)r.s + at);
+        if constexpr (bytes.s == 4) b.s = __ldg((const uint32_t *)r.s + at);
+        if constexpr (bytes.d == 2) b.d = __ldg((const uint16_t *)r.d + at / UNITS_SUPER); /* rows are whole blocks of eight */
+        if constexpr (bytes.d == 4) b.d = __ldg((const uint32_t *)r.d + at / UNITS_SUPER);
         return b;
     }
 
@@ -138,22 +147,55 @@ template <int T> struct format {
         return (int)((low & ~mask) | (high & mask));
     }
 
+    /* Bits above the low ones of word k, in their place. */
+    static __device__ __forceinline__ uint32_t high_bits(const unit_bits &b, int k) {
+        if constexpr (bytes.h == 8) {
+            const uint32_t h = k < 4 ? b.h0 : b.h1;
+            const int up = 4 - 2 * (k % 4);
+            return (up >= 0 ? h << (up & 31) : h >> (-up & 31)) & 0x30303030u;
+        } else if constexpr (bytes.h == 4) {
+            constexpr int to = T == TENSOR_Q3_K ? 2 : 4;
+            const int up = to - k;
+            return (up >= 0 ? b.h0 << (up & 31) : b.h0 >> (-up & 31)) & (0x01010101u << to);
+        } else {
+            return 0;
+        }
+    }
+
+    /* Word k of the integers: k a constant once the caller's loop is unrolled. */
+    static __device__ __forceinline__ int word(const unit_bits &b, int k) {
+        if constexpr (T == TENSOR_Q8_0) {
+            const uint4 &q = k < 4 ? b.q0 : b.q1;
+            return (int)(k % 4 == 0 ? q.x : k % 4 == 1 ? q.y : k % 4 == 2 ? q.z : q.w);
+        } else {
+            const uint32_t low = bytes.q == 8 ? (k < 4 ? b.q0.x : b.q0.y) >> (2 * (k % 4)) & 0x03030303u
+                                              : q_word(b, k % 4) >> (k < 4 ? 0 : 4) & 0x0f0f0f0fu;
+            const uint32_t v = low | high_bits(b, k);
+            return is_iq4 ? iq4_word(v) : (int)v;
+        }
+    }
+
     static __device__ __forceinline__ void words(const unit_bits &b, int (&w)[8]) {
 #pragma unroll
-        for (int k = 0; k < 8; k++) {
-            uint32_t v;
-            if constexpr (T == TENSOR_Q8_0) {
-                const uint4 &q = k < 4 ? b.q0 : b.q1;
-                v = k % 4 == 0 ? q.x : k % 4 == 1 ? q.y : k % 4 == 2 ? q.z : q.w;
-            } else if constexpr (bytes.q == 8) {
-                v = (k < 4 ? b.q0.x : b.q0.y) >> (2 * (k % 4)) & 0x03030303u;
+        for (int k = 0; k < 8; k++) w[k] = word(b, k);
+    }
+
+    /* x: levels 0..31, two to a word. Plain nibbles stay where they are: the high ones count for 16 times their value. */
+    static constexpr bool has_plain_nibbles = T == TENSOR_Q4_0 || T == TENSOR_Q4_1 || T == TENSOR_Q4_K;
+    static constexpr float sum_unit = has_plain_nibbles ? 1.0f / 16 : 1.0f; /* what the sums count in */
+    template <int FROM> static __device__ __forceinline__ void sums(const unit_bits &b, const int4 &x0, const int4 &x1, int &sum) {
+        const int x[8] = {x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w};
+#pragma unroll
+        for (int j = 0; j < 4; j++) { /* words FROM .. FROM + 3 */
+            if constexpr (has_plain_nibbles && FROM == 4) {
+                const uint32_t v = q_word(b, j) & 0xf0f0f0f0u;
+                asm("dp2a.lo.s32.u32 %0, %1, %2, %0;" : "+r"(sum) : "r"(x[2 * j]), "r"(v));
+                asm("dp2a.hi.s32.u32 %0, %1, %2, %0;" : "+r"(sum) : "r"(x[2 * j + 1]), "r"(v));
             } else {
-                v = q_word(b, k % 4) >> (k < 4 ? 0 : 4) & 0x0f0f0f0fu;
+                const int v = word(b, FROM + j);
+                asm("dp2a.lo.s32.s32 %0, %1, %2, %0;" : "+r"(sum) : "r"(x[2 * j]), "r"(v));
+                asm("dp2a.hi.s32.s32 %0, %1, %2, %0;" : "+r"(sum) : "r"(x[2 * j + 1]), "r"(v));
             }
-            if constexpr (T == TENSOR_Q3_K) v |= (b.h0 >> k & 0x01010101u) << 2;
-            if constexpr (bytes.h == 4 && T != TENSOR_Q3_K) v |= (b.h0 >> k & 0x01010101u) << 4;
-            if constexpr (bytes.h == 8) v |= ((k < 4 ? b.h0 : b.h1) >> (2 * (k % 4)) & 0x03030303u) << 4;
-            w[k] = is_iq4 ? iq4_word(v) : (int)v;
         }
     }
 
@@ -170,22 +212,23 @@ template <int T> struct format {
         return (int8_t)(b.s >> 8);
     }
 
-    static __device__ __forceinline__ float meet(const unit_bits &b, int lo, int hi, const act_rec &a) {
-        const int sum = a.sum_lo + a.sum_hi;
-        if constexpr (T == TENSOR_Q4_0) return d_of(b) * a.d * (float)(lo + hi - 8 * sum);
-        if constexpr (T == TENSOR_Q5_0) return d_of(b) * a.d * (float)(lo + hi - 16 * sum);
-        if constexpr (T == TENSOR_Q4_1 || T == TENSOR_Q5_1) return a.d * (d_of(b) * (float)(lo + hi) + min_of(b) * (float)sum);
-        if constexpr (T == TENSOR_Q4_K || T == TENSOR_Q5_K)
-            return a.d * (d_of(b) * (float)((int)(b.s & 255) * (lo + hi)) - min_of(b) * (float)((int)(b.s >> 8) * sum));
-        if constexpr (T == TENSOR_Q2_K)
-            return a.d * (d_of(b) * (float)((int)(b.s & 15) * lo + (int)(b.s >> 8 & 15) * hi) -
-                          min_of(b) * (float)((int)(b.s >> 4 & 15) * a.sum_lo + (int)(b.s >> 12 & 15) * a.sum_hi));
+    static __device__ __forceinline__ float meet(const unit_bits &b, int lo, int hi, const float4 &a /* an act_rec */) {
+        const float d = d_of(b);
         if constexpr (is_signed_k) {
-            constexpr int offset = T == TENSOR_Q3_K ? 4 : 32;
-            return d_of(b) * a.d * (float)(s_lo(b) * (lo - offset * a.sum_lo) + s_hi(b) * (hi - offset * a.sum_hi));
+            constexpr float offset = T == TENSOR_Q3_K ? 4 : 32;
+            return d * fmaf((float)s_lo(b), fmaf(-offset, a.y, a.x * (float)lo), (float)s_hi(b) * fmaf(-offset, a.z, a.x * (float)hi));
         }
-        if constexpr (T == TENSOR_IQ4_XS) return d_of(b) * a.d * (float)(s_lo(b) * (lo + hi));
-        return d_of(b) * a.d * (float)(lo + hi); /* Q8_0, IQ4_NL */
+        if constexpr (T == TENSOR_Q2_K)
+            return fmaf(d * a.x, (float)((int)(b.s & 15) * lo + (int)(b.s >> 8 & 15) * hi),
+                        -min_of(b) * fmaf((float)(b.s >> 4 & 15), a.y, (float)(b.s >> 12 & 15) * a.z));
+        const float all = (float)(has_plain_nibbles ? 16 * lo + hi : lo + hi) * (sum_unit * a.x);
+        if constexpr (T == TENSOR_Q4_0) return d * fmaf(-8.0f, a.w, all);
+        if constexpr (T == TENSOR_Q5_0) return d * fmaf(-16.0f, a.w, all);
+        if constexpr (T == TENSOR_Q4_1 || T == TENSOR_Q5_1) return fmaf(d, all, min_of(b) * a.w);
+        if constexpr (T == TENSOR_Q4_K || T == TENSOR_Q5_K)
+            return fmaf(d * (float)(b.s & 255), all, -min_of(b) * (float)(b.s >> 8) * a.w);
+        if constexpr (T == TENSOR_IQ4_XS) return d * (float)s_lo(b) * all;
+        return d * all; /* Q8_0, IQ4_NL */
     }
 
     /* Weight i (0..31) of the unit whose integer is q. */

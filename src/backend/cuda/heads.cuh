@@ -6,11 +6,12 @@
 #include "backend/backend.h"
 #include "backend/cuda/quantise.cuh"
 
-/* Head h of row r of qkv into shared memory, with scale and bias. */
+/* Head h of row r into shared memory, with scale and bias. */
 __device__ static inline void fetch_head(const heads_args &p, int r, int h, float *head) {
-    const float *from = p.qkv + (size_t)r * p.stride + h * p.d_head;
+    const size_t at = (size_t)r * p.raw.stride + h * p.d_head;
     const float scale = p.scale ? p.scale[r] : 1.0f;
-    for (int i = threadIdx.x % 32; i < p.d_head; i += 32) head[i] = from[i] * scale + (p.bias ? p.bias[h * p.d_head + i] : 0.0f);
+    for (int i = threadIdx.x % 32; i < p.d_head; i += 32)
+        head[i] = sum_parts(p.raw, at + i) * scale + (p.bias ? p.bias[h * p.d_head + i] : 0.0f);
     __syncwarp();
 }
 

@@ -34,6 +34,7 @@ struct backend {
     bool has_embed, has_head;
     int n_threads;             /* of the host, for moving weights */
     int device, n_sm, compute; /* 90 = capability 9.0 */
+    int shared_bytes;          /* shared memory that a block may have */
     char name[256];
     uint64_t memory_limit; /* 0 = none */
     _Atomic uint64_t held; /* bytes of device memory, of the works too */
@@ -46,15 +47,15 @@ struct backend {
 typedef struct work_buffers {
     float *x, *qkv, *att, *ff, *up, *tmp; /* [max_rows][a row, padded] */
     dev_acts a, b;                        /* products' inputs: of n_embd or n_q values; of n_ff */
-    float *parts;
+    float *parts;        /* of attention: [few rows][n_head][splits][d_head padded and 4] */
     int32_t *arrived;    /* of attention's pieces: [few rows][n_head]  */
     int32_t *half_units; /* of halves of quantised units: [n_ff / 32]  */
     float *cos, *sin;
-    float *logits;      /* [PASS_ROWS][n_vocab] */
+    float *logits;      /* [HEAD_ROWS][n_vocab] */
     uint8_t *mail;      /* the batch: see mailbox */
-    uint16_t *half;     /* [max_rows][longest row]: inputs of the tile products */
+    uint16_t *half;     /* [max_rows][longest row]: inputs of products on the tensor cores */
     float *half_scale;  /* [max_rows] */
-    float *tile;        /* [max_rows][tile_width]: their results            */
+    float *tile;        /* [max_rows][tile_width]: their results; or of few rows, [splits][rows] */
     uint16_t *unpacked; /* weights as halves, a piece of a stage            */
     void *gemm_space;
 } work_buffers;
@@ -67,7 +68,10 @@ typedef struct work_shape {
     size_t mail_bytes, raw_row; /* raw_row: an embedding as the file has it, or f32, padded to 16 */
     dev_kv kv;                  /* of a page */
     size_t page_bytes, layer_bytes;
-    bool has_mixed; /* a gate and its other half differ in type */
+    bool has_mixed;    /* a gate and its other half differ in type */
+    bool is_quantised; /* every matrix of a layer is */
+    int32_t few_splits; /* pieces of attention that the longest context is cut into */
+    int32_t few_width;  /* values that few rows' products may take, of a row        */
 } work_shape;
 
 /* What identifies a captured step. */
@@ -155,11 +159,19 @@ uint8_t *cuda_layer_kv(const backend_work *w, int32_t layer);
 /** Queue the batch's beginning, or one operation. */
 galen_status cuda_queue_begin(backend_work *w, galen_error *err);
 galen_status cuda_queue_operation(backend_work *w, int32_t op, float *logits, galen_error *err);
+/** Few rows of quantised weights: rows.c. */
+galen_status cuda_queue_rows(backend_work *w, stage s, int32_t layer, galen_error *err);
+bool cuda_takes_rows(const backend_work *w);
+bool cuda_is_lone(const backend_work *w); /* one row, with everything fused into five kernels a layer */
+row_parts cuda_rows_qkv(const backend_work *w, const dev_layer *l); /* what attn_in has left */
+galen_status cuda_rows_head(backend_work *w, const int32_t *out_row, int32_t n, float *logits, galen_error *err);
+bool cuda_is_attention_fused(const backend_work *w);
 /** Large batches: the tile products of a stage. */
 galen_status cuda_queue_tiles(backend_work *w, stage s, int32_t layer, galen_error *err);
 bool cuda_takes_tiles(const backend_work *w);
 galen_status cuda_queue_heads(backend_work *w, int32_t layer, const float *scale, const float *bias, galen_error *err);
 galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *err);
+galen_status cuda_queue_logits(backend_work *w, int32_t from, int32_t n, float *logits, galen_error *err);
 
 /* step.c: the calls of backend_api that record, capture and launch */
 galen_status cuda_embed(backend_work *w, const batch *b, galen_error *err);

@@ -65,13 +65,15 @@ int32_t cuda_begin(cuda_queue *q, const begin_args *p);
 int32_t cuda_prepare(cuda_queue *q, const float *x, int32_t x_stride, const int32_t *row, const float *norm, float eps, int32_t n,
                      int32_t n_rows, const dev_acts *out);
 
-/** The same as halves or bfloats for the tile products: each row is multiplied by a power of two so that its largest value lies
- *  in [512, 1024), which keeps it inside a half's range; scale[r] undoes that and holds the RMS factor. */
-int32_t cuda_prepare_half(cuda_queue *q, const float *x, int32_t x_stride, const float *norm, float eps, int32_t n,
-                          int32_t n_rows, void *out, int32_t out_stride, float *scale, bool is_bf16);
+/** The same as halves or bfloats for the tensor cores: each row is multiplied by a power of two so that its largest value lies
+ *  in [512, 1024), which keeps it inside a half's range; scale[r] undoes that and holds the RMS factor.
+ *  HALF_UNITS: units of 32 in the order that rows_product.cuh reads. */
+typedef enum half_form { HALF_PLAIN, HALF_BFLOAT, HALF_UNITS } half_form;
+int32_t cuda_prepare_half(cuda_queue *q, const float *x, int32_t x_stride, const int32_t *row, const float *norm, float eps,
+                          int32_t n, int32_t n_rows, void *out, int32_t out_stride, float *scale, half_form form);
 
-/** x += norm(y), each row; norm NULL: x += y * scale[r] + bias. */
-int32_t cuda_residual(cuda_queue *q, float *x, int32_t x_stride, const float *y, int32_t y_stride, const float *norm, float eps,
+/** x += v or x += norm(v), each row, v = y * scale[r] + bias. */
+int32_t cuda_residual(cuda_queue *q, float *x, int32_t x_stride, const row_parts *y, const float *norm, float eps,
                       const float *scale, const float *bias, int32_t n, int32_t n_rows);
 /** y = y * scale[r] + bias */
 int32_t cuda_finish_rows(cuda_queue *q, float *y, int32_t y_stride, const float *scale, const float *bias, int32_t n,
@@ -80,6 +82,14 @@ int32_t cuda_finish_rows(cuda_queue *q, float *y, int32_t y_stride, const float 
 /** out = act(gate * scale[r]) * (up * scale[r]), n values of each row. */
 int32_t cuda_activate(cuda_queue *q, const float *gate, const float *up, int32_t in_stride, const float *scale, float *out,
                       int32_t out_stride, int32_t n, int32_t n_rows, bool is_gelu);
+
+/** The same from one product's parts, gate and then the other half in each row, and as cuda_prepare_half leaves it: f32 values
+ *  to f, halves in HALF_UNITS to out, which is for scale_out[r] times the next product. */
+int32_t cuda_activate_half(cuda_queue *q, const row_parts *both, const float *scale, float *f, int32_t f_stride, uint16_t *out,
+                           int32_t out_stride, float *scale_out, int32_t n, int32_t n_rows, bool is_gelu);
+
+/** logits = y * scale[r], soft-capped, n values of each row, in place. */
+int32_t cuda_finish_logits(cuda_queue *q, float *y, int64_t y_stride, const float *scale, float softcap, int32_t n, int32_t n_rows);
 
 /** Scale and bias, QK-norm and rotation of Q and K in place, K and V into their pages. */
 int32_t cuda_heads(cuda_queue *q, const heads_args *p);

@@ -59,6 +59,12 @@ __device__ static inline float block_sum(float v, float *shared) {
     return all;
 }
 
+__device__ static inline float sum_parts(const row_parts &p, size_t at) {
+    float sum = p.y[at];
+    for (int k = 1; k < p.n; k++) sum += p.y[at + k * p.part];
+    return sum;
+}
+
 __device__ static inline float softcap(float v, float cap) {
     return cap > 0 ? cap * tanhf(v / cap) : v;
 }

@@ -1,11 +1,11 @@
-/* y = W x for up to NC activation rows; the weights are read once.
+/* y = W x for one activation row, of float types up to NC rows; the weights are read once. More rows of quantised types: rows.cuh.
  * Launch    a block of 8 warps takes tile_rows weight rows of one matrix (PRODUCT_ACT: of the gate and the same of the
  *           other half); a warp takes R rows at a time, a lane U units of each: a piece. Two pieces are on their way at
  *           any time, and the first two are asked for before the kernel waits for the one ahead of it.
  * Fused     with args.x the block itself computes the RMS norm of the one row and quantises it, in shared memory. The norm's
  *           factor multiplies the result, so a quantised row does not depend on it.
- * Numerics  int8 activations for quantised weights, exact integers within a unit, f32 sums; f32 throughout for float weights.
- *           A row's result does not depend on NC, R, U or the tile: lanes, units and their order are the same.
+ * Numerics  activations of 14 bits for quantised weights, exact integers within half a unit, f32 sums; f32 throughout for float
+ *           weights. A row's result does not depend on NC, R, U or the tile: lanes, units and their order are the same.
  * Bound     memory: the bytes of W once per pass. */
 #ifndef GALEN_BACKEND_CUDA_PRODUCT_CUH
 #define GALEN_BACKEND_CUDA_PRODUCT_CUH
@@ -16,28 +16,30 @@ enum { PRODUCT_THREADS = 256, PRODUCT_WARPS = 8 };
 
 /* Activations as a block sees them: in global or in shared memory. */
 struct acts_view {
-    const int8_t *q;
+    const int16_t *q;
     const act_rec *rec;
     const float *f;
     int stride;
 };
 
-template <int T>
-__device__ __forceinline__ float meet_quant(const unit_bits &b, const int (&w)[8], const acts_view &a, int c, int u,
-                                            int n_units) {
-    const int8_t *q = a.q + (size_t)c * a.stride;
-    const int4 x0 = *(const int4 *)(q + half_offset(u, 0, n_units)), x1 = *(const int4 *)(q + half_offset(u, 1, n_units));
-    const act_rec rec = a.rec[(size_t)c * (a.stride / UNIT) + u];
-    int lo = 0, hi = 0;
-    lo = __dp4a(w[0], x0.x, lo);
-    lo = __dp4a(w[1], x0.y, lo);
-    lo = __dp4a(w[2], x0.z, lo);
-    lo = __dp4a(w[3], x0.w, lo);
-    hi = __dp4a(w[4], x1.x, hi);
-    hi = __dp4a(w[5], x1.y, hi);
-    hi = __dp4a(w[6], x1.z, hi);
-    hi = __dp4a(w[7], x1.w, hi);
-    return format<T>::meet(b, lo, hi, rec);
+/* Unit u of R weight rows times the one row's. */
+template <int T, int R, int U>
+__device__ __forceinline__ void meet_quant(const unit_bits (&b)[R][U], int i, const acts_view &a, int u, float (&acc)[R][1]) {
+    const int4 *q = (const int4 *)(a.q + act_offset(u, 0));
+    int lo[R] = {}, hi[R] = {};
+    {
+        const int4 x0 = q[0], x1 = q[32];
+#pragma unroll
+        for (int r = 0; r < R; r++) format<T>::template sums<0>(b[r][i], x0, x1, lo[r]);
+    }
+    {
+        const int4 x0 = q[64], x1 = q[96];
+#pragma unroll
+        for (int r = 0; r < R; r++) format<T>::template sums<4>(b[r][i], x0, x1, hi[r]);
+    }
+    const float4 rec = *(const float4 *)(a.rec + u);
+#pragma unroll
+    for (int r = 0; r < R; r++) acc[r][0] += format<T>::meet(b[r][i], lo[r], hi[r], rec);
 }
 
 template <int T> __device__ __forceinline__ float meet_float(const float (&w)[8], const acts_view &a, int c, int u) {
@@ -56,9 +58,9 @@ template <int T> __device__ __forceinline__ float meet_float(const float (&w)[8]
 /* norm * x of one row, quantised or plain, into shared memory; returns the RMS factor. 256 threads; norm may lie in shared
  * memory. */
 template <bool IS_FLOAT>
-__device__ static float norm_row(const float *x, const float *norm, float eps, int n, int8_t *q, act_rec *rec, float *f,
+__device__ static float norm_row(const float *x, const float *norm, float eps, int n, int16_t *q, act_rec *rec, float *f,
                                  float *shared) {
-    enum { BATCH = 2 }; /* loads on their way at once */
+    enum { BATCH = 4 }; /* loads on their way at once */
     float sum = 0;
     if constexpr (IS_FLOAT) {
         const int n_padded = (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD;
@@ -68,7 +70,7 @@ __device__ static float norm_row(const float *x, const float *norm, float eps, i
             f[i] = i < n ? v * norm[i] : 0.0f;
         }
     } else {
-        const int n_quads = n / 4, n_units = n / UNIT;
+        const int n_quads = n / 4;
         for (int base = threadIdx.x; base - (int)threadIdx.x < n_quads; base += BATCH * PRODUCT_THREADS) {
             float4 v[BATCH];
 #pragma unroll
@@ -82,37 +84,47 @@ __device__ static float norm_row(const float *x, const float *norm, float eps, i
                 const bool is_live = i < n_quads; /* the same for the eight lanes of a unit */
                 const float4 g = is_live ? ((const float4 *)norm)[i] : float4{};
                 sum = fmaf(v[j].x, v[j].x, fmaf(v[j].y, v[j].y, fmaf(v[j].z, v[j].z, fmaf(v[j].w, v[j].w, sum))));
-                quantise_quads(make_float4(v[j].x * g.x, v[j].y * g.y, v[j].z * g.z, v[j].w * g.w), is_live, q, rec, i >> 3,
-                               n_units);
+                quantise_quads(make_float4(v[j].x * g.x, v[j].y * g.y, v[j].z * g.z, v[j].w * g.w), is_live, q, rec, i >> 3);
             }
         }
     }
     return rsqrtf(block_sum(sum, shared) / (float)n + eps);
 }
 
+/* Units of n activations in whole groups of 32. */
+__device__ static inline int padded_units(int n) {
+    return (n / UNIT + 31) / 32 * 32;
+}
+/* What follows the last unit of a row in its group counts for nothing. */
+__device__ static inline void clear_rest(int n, int16_t *q, act_rec *rec) {
+    const int first = n / UNIT, n_rest = padded_units(n) - first;
+    for (int i = threadIdx.x; i < 4 * n_rest; i += PRODUCT_THREADS)
+        *(int4 *)(q + act_offset(first + i / 4, i % 4)) = int4{};
+    for (int i = threadIdx.x; i < n_rest; i += PRODUCT_THREADS) *(float4 *)(rec + first + i) = float4{};
+}
+
 /* The one quantised row into shared memory: every warp of the block reads all of it. */
-__device__ static acts_view copy_acts(const product_args &p, float *own) {
-    const int n = p.w[0].n_in, n_units = n / UNIT;
-    int8_t *q = (int8_t *)own;
-    act_rec *rec = (act_rec *)(q + n);
-    for (int i = threadIdx.x; i < n / 16; i += PRODUCT_THREADS) ((int4 *)q)[i] = ((const int4 *)p.in.q)[i];
-    for (int i = threadIdx.x; i < n_units; i += PRODUCT_THREADS) rec[i] = p.in.rec[i];
+__device__ static void copy_acts(const product_args &p, int16_t *q, act_rec *rec) {
+    const int n = p.w[0].n_in, n_units = n / UNIT, n_padded = padded_units(n);
+    for (int i = threadIdx.x; i < 4 * n_padded; i += PRODUCT_THREADS)
+        ((int4 *)q)[i] = (i >> 7) * 32 + (i & 31) < n_units ? ((const int4 *)p.in.q)[i] : int4{};
+    for (int i = threadIdx.x; i < n_padded; i += PRODUCT_THREADS)
+        ((float4 *)rec)[i] = i < n_units ? ((const float4 *)p.in.rec)[i] : float4{};
     __syncthreads();
-    return acts_view{q, rec, nullptr, n};
 }
 
 template <int T, int NC, int R, int U> struct product_state {
     static constexpr bool is_float = is_float_type(T);
     unit_bits bits[R][U];
 
-    __device__ __forceinline__ void load(const row_planes (&rows)[R], int k, int n_units) {
+    /* Lanes past the row's end take its last unit, and meet nothing. */
+    __device__ __forceinline__ void load(const row_planes (&first)[R], uint32_t row_units, int k, int n_units) {
         const int lane = threadIdx.x % 32;
 #pragma unroll
         for (int i = 0; i < U; i++) {
-            const int u = 32 * (k * U + i) + lane;
-            if (u >= n_units) break;
+            const uint32_t u = (uint32_t)min(32 * (k * U + i) + lane, n_units - 1);
 #pragma unroll
-            for (int r = 0; r < R; r++) bits[r][i] = format<T>::load(rows[r], u, n_units);
+            for (int r = 0; r < R; r++) bits[r][i] = format<T>::load(first[r], row_units, u, (uint32_t)n_units);
         }
     }
     __device__ __forceinline__ void meet(const acts_view &a, int k, int n_units, float (&acc)[R][NC]) const {
@@ -120,63 +132,62 @@ template <int T, int NC, int R, int U> struct product_state {
 #pragma unroll
         for (int i = 0; i < U; i++) {
             const int u = 32 * (k * U + i) + lane;
-            if (u >= n_units) break;
+            if constexpr (!is_float) {
+                if (i > 0 && 32 * (k * U + i) >= n_units) break; /* the whole warp: groups are whole */
+                meet_quant<T, R, U>(bits, i, a, u, acc);
+            } else {
+                if (u >= n_units) break;
 #pragma unroll
-            for (int r = 0; r < R; r++) {
-                if constexpr (is_float) {
+                for (int r = 0; r < R; r++) {
                     float w[8];
                     format<T>::floats(bits[r][i], w);
 #pragma unroll
                     for (int c = 0; c < NC; c++) acc[r][c] += meet_float<T>(w, a, c, u);
-                } else {
-                    int w[8];
-                    format<T>::words(bits[r][i], w);
-#pragma unroll
-                    for (int c = 0; c < NC; c++) acc[r][c] += meet_quant<T>(bits[r][i], w, a, c, u, n_units);
                 }
             }
         }
     }
 };
 
-/* Gate and up of a tile: a warp a row of the batch. A tile may be a part of a unit of what it puts out: then the block that comes
- * last quantises the whole unit, from the floats all have put. */
-template <int NC> __device__ static void activation_epilogue(const product_args &p, int first, const float *sums, float factor) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, o = first + lane, n = p.tile_rows, n_out = p.w[0].n_out;
-    for (int c = warp; c < p.n_rows; c += PRODUCT_WARPS) {
+/* Gate and up of n rows from first on: a warp a unit of the output, a lane a row; sums[2 row + half][NC]. A block may have a part
+ * of a unit: then the block that comes last quantises the whole, from the floats all have put. */
+template <int NC>
+__device__ static void activation_epilogue(const product_args &p, int first, int n, const float *sums, float factor) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int first_unit = first / UNIT, n_parts = (first + n - 1) / UNIT - first_unit + 1;
+    for (int i = warp; i < n_parts * p.n_rows; i += PRODUCT_WARPS) {
+        const int c = i / n_parts, unit = first_unit + i % n_parts, o = UNIT * unit + lane, at = o - first;
+        const int begin = max(first, UNIT * unit), count = min(first + n, UNIT * unit + UNIT) - begin;
+        const bool is_mine = at >= 0 && at < n;
         const float scale = p.x ? factor : p.in.scale ? p.in.scale[c] : 1.0f;
-        float v = lane < n ? activation(sums[lane * NC + c] * scale, p.is_gelu) * (sums[(n + lane) * NC + c] * scale) : 0.0f;
+        float v = is_mine ? activation(sums[2 * at * NC + c] * scale, p.is_gelu) * (sums[(2 * at + 1) * NC + c] * scale) : 0.0f;
         float *f = p.out.f + (size_t)c * p.out.stride;
-        if (lane < n && o < n_out && (!p.is_out_quantised || n < UNIT)) f[o] = v;
+        if (is_mine && (!p.is_out_quantised || count < UNIT)) f[o] = v;
         if (!p.is_out_quantised) continue;
-        if (n < UNIT) {
+        if (count < UNIT) {
             int before = 0;
             __threadfence();
             __syncwarp();
-            if (lane == 0) before = atomicAdd(p.arrived + first / UNIT, 1);
+            if (lane == 0) before = atomicAdd(p.arrived + unit, count);
             before = __shfl_sync(~0u, before, 0);
-            if (before < UNIT / n - 1) continue;
+            if (before + count < UNIT) continue;
             __threadfence();
-            if (lane == 0) p.arrived[first / UNIT] = 0;
-            v = __ldcg(f + first / UNIT * UNIT + lane);
+            if (lane == 0) p.arrived[unit] = 0;
+            v = __ldcg(f + o);
         }
-        quantise_lanes(v, p.out.q + (size_t)c * p.out.stride, p.out.rec + (size_t)c * (p.out.stride / UNIT), first / UNIT,
-                       n_out / UNIT);
+        quantise_lanes(v, p.out.q + (size_t)c * p.out.stride, p.out.rec + (size_t)c * (p.out.stride / UNIT), unit);
     }
 }
 
-/* What is done with a tile's sums, sums[v][NC]. */
+/* What is done with the sums of n rows, sums[row][NC]. */
 template <int NC>
-__device__ static void product_epilogue(const product_args &p, int job, int first, int n_virtual, const float *sums,
-                                        float factor) {
-    const dev_matrix &m = p.w[job];
+__device__ static void product_epilogue(const product_args &p, int job, int first, int n, const float *sums, float factor) {
     if (p.mode == PRODUCT_ACT) {
-        activation_epilogue<NC>(p, first, sums, factor);
+        activation_epilogue<NC>(p, first, n, sums, factor);
         return;
     }
-    for (int i = threadIdx.x; i < n_virtual * p.n_rows; i += PRODUCT_THREADS) {
-        const int v = i % n_virtual, c = i / n_virtual, o = first + v;
-        if (o >= m.n_out) continue;
+    for (int i = threadIdx.x; i < n * p.n_rows; i += PRODUCT_THREADS) {
+        const int v = i % n, c = i / n, o = first + v;
         const float scale = p.x ? factor : p.in.scale ? p.in.scale[c] : 1.0f;
         float s = sums[v * NC + c] * scale;
         if (p.bias[job]) s += p.bias[job][o];
@@ -203,61 +214,77 @@ template <int T, int NC> constexpr int blocks_per_sm() {
     return NC > 1 ? 2 : has_spare_registers<T>() ? 3 : 4;
 }
 
-/* Shared memory: 8 floats, the sums [n_virtual][NC], and in the fused form the activations (q then rec, or f), then the norm. */
+/* Rows of a block: of one matrix, or the same of gate and other half. */
+struct block_rows {
+    int job, first, n;
+};
+__device__ static inline block_rows rows_of_block(const product_args &p) {
+    const int b = (int)blockIdx.x;
+    block_rows r = {0, 0, p.tile_rows};
+    if (p.mode == PRODUCT_ACT) {
+        r.first = b * p.tile_rows + min(b, p.n_longer);
+        r.n += b < p.n_longer;
+    } else {
+        while (r.job + 1 < p.n_jobs && b >= p.first_tile[r.job + 1]) r.job++;
+        r.first = (b - p.first_tile[r.job]) * p.tile_rows;
+    }
+    r.n = min(r.n, p.w[r.job].n_out - r.first);
+    return r;
+}
+
+/* Shared memory: 8 floats, the sums [rows][NC], and in the fused form the activations (q then rec, or f), then the norm. */
 template <int T, int NC, int R, int U>
 __global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>())
     product_kernel(const __grid_constant__ product_args p) {
     typedef product_state<T, NC, R, U> state;
-    constexpr int unroll = has_spare_registers<T>() ? 2 : 1;
+    constexpr int unroll = is_float_type(T) ? 1 : 2;
     extern __shared__ __align__(16) float shared[];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int n_virtual = p.mode == PRODUCT_ACT ? 2 * p.tile_rows : p.tile_rows;
+    const bool is_act = R == 2 && p.mode == PRODUCT_ACT;
     const int n_units = p.w[0].n_units, n_pieces = (n_units + 32 * U - 1) / (32 * U);
-    float *sums = shared + 8, *own = sums + (n_virtual * NC + 3) / 4 * 4;
-    int job = 0;
-    while (job + 1 < p.n_jobs && (int)blockIdx.x >= p.first_tile[job + 1]) job++;
-    const int first = ((int)blockIdx.x - p.first_tile[job]) * p.tile_rows;
+    const int most = is_act ? 2 * (p.tile_rows + 1) : p.tile_rows;
+    float *sums = shared + 8, *own = sums + (most * NC + 3) / 4 * 4;
+    const block_rows mine = rows_of_block(p);
+    const int n_steps = is_act ? mine.n : (mine.n + R - 1) / R; /* R rows each */
     queue_trigger();
 
-    state now, next;
-    int v = warp * R, k = 0; /* of the piece to be asked for next */
-    row_planes rows[R];
-    const auto place = [&] { /* virtual row v of the tile; a tile may hang over the matrix's end */
+    row_planes rows[R]; /* of the block's first R rows; of its first gate and other half */
 #pragma unroll
-                             for (int r = 0; r < R; r++) {
-                                 const bool is_up = p.mode == PRODUCT_ACT && v + r >= p.tile_rows;
-                                 const dev_matrix &m = is_up ? p.w[1] : p.w[job];
-                                 rows[r] = row_planes(m, min(first + v + r - (is_up ? p.tile_rows : 0), m.n_out - 1));
-                             }
-    };
+    for (int r = 0; r < R; r++) rows[r] = row_planes(p.w[is_act ? r : mine.job], mine.first + (is_act || mine.n == 1 ? 0 : r));
+    const uint32_t step_units = (uint32_t)((is_act ? 1 : R) * n_units);
+    state now, next;
+    int v = warp, k = 0; /* of the piece to be asked for next */
     const auto ask = [&](state &to) {
-        if (v < n_virtual) {
-            if (k == 0 || !has_spare_registers<T>()) place();
-            to.load(rows, k, n_units);
-        }
-        if (++k == n_pieces) k = 0, v += PRODUCT_WARPS * R;
+        /* an odd block's last row comes with the one before it */
+        if (v < n_steps) to.load(rows, is_act || R == 1 || R * v + 1 < mine.n ? v * step_units : max(mine.n - R, 0) * n_units, k, n_units);
+        if (++k == n_pieces) k = 0, v += PRODUCT_WARPS;
     };
     ask(now);
     ask(next);
 
     acts_view a = {p.in.q, p.in.rec, p.in.f, p.in.stride};
     float factor = 1;
+    const int n = p.w[0].n_in;
+    int16_t *q = (int16_t *)own;
+    act_rec *rec = (act_rec *)(q + padded_units(n) * UNIT);
     if (NC == 1 && p.x) {
-        const int n = p.w[0].n_in,
-                  n_floats = state::is_float ? (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD : (n / 4 + n / UNIT * 2 + 3) / 4 * 4;
-        float *norm = own + n_floats;
-        if constexpr (!state::is_float)
+        float *norm = state::is_float ? own : (float *)(rec + padded_units(n));
+        if constexpr (!state::is_float) {
             for (int i = threadIdx.x; i < n / 4; i += PRODUCT_THREADS) ((float4 *)norm)[i] = ((const float4 *)p.norm)[i];
+            clear_rest(n, q, rec);
+        }
         queue_wait(); /* each thread reads back the norm's values that it put */
-        a = acts_view{(const int8_t *)own, (const act_rec *)((const int8_t *)own + n), own, p.in.stride};
-        factor = norm_row<state::is_float>(p.x, state::is_float ? p.norm : norm, p.eps, n, (int8_t *)a.q, (act_rec *)a.rec, own,
-                                           shared);
+        factor = norm_row<state::is_float>(p.x, state::is_float ? p.norm : norm, p.eps, n, q, rec, own, shared);
     } else {
         queue_wait();
-        if (NC == 1 && !state::is_float && p.is_copied) a = copy_acts(p, own);
+        if constexpr (!state::is_float)
+            if (p.is_copied) copy_acts(p, q, rec);
     }
+    if constexpr (state::is_float && NC == 1)
+        if (p.x) a.f = own;
 
-    for (int at = warp * R; at < n_virtual; at += PRODUCT_WARPS * R) {
+    const auto stream = [&](const acts_view &a) {
+    for (int at = warp; at < n_steps; at += PRODUCT_WARPS) {
         float acc[R][NC] = {};
 #pragma unroll unroll /* by two, now and next change places without a move */
         for (int piece = 0; piece < n_pieces; piece++) {
@@ -270,11 +297,21 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>())
 #pragma unroll
             for (int c = 0; c < NC; c++) {
                 const float s = warp_sum(acc[r][c]);
-                if (lane == 0) sums[(at + r) * NC + c] = s;
+                const int row = is_act || R == 1 || R * at + 1 < mine.n ? R * at + r : max(mine.n - R, 0) + r;
+                if (lane == 0 && (is_act || row < mine.n)) sums[row * NC + c] = s;
             }
     }
+    };
+    if constexpr (state::is_float) {
+        stream(a);
+    } else if (R == 1 && !p.x && !p.is_copied) {
+        stream(a); /* where it lies: a row of one step a warp is as soon read from the second-level cache */
+    } else {
+        a.q = q, a.rec = rec;
+        stream(a);
+    }
     __syncthreads();
-    product_epilogue<NC>(p, job, first, n_virtual, sums, factor);
+    product_epilogue<NC>(p, mine.job, mine.first, mine.n, sums, factor);
 }
 
 template <int T, int NC, int R>
@@ -287,42 +324,54 @@ static cudaError_t product_launch_as(cuda_queue *q, const product_args *p, int n
     return launch(kernel, dim3((unsigned)n_blocks), PRODUCT_THREADS, shared_bytes, q, *p);
 }
 
-/* Whole units where they fit the device at once, else halves, which it can share out more evenly. */
-static int act_rows(const cuda_queue *q, const product_args *p, int per_sm) {
-    if (q->act_rows) return q->act_rows;
-    return (p->w[0].n_out + UNIT - 1) / UNIT <= per_sm * q->n_sm ? UNIT : UNIT / 2;
+/* Share the outputs of gate and other half out evenly: every multiprocessor streams as many bytes. Returns the blocks. */
+static int share_act_rows(const cuda_queue *q, product_args *p, int n_slots) {
+    const int n_out = p->w[0].n_out, n = q->act_rows ? (n_out + q->act_rows - 1) / q->act_rows : n_slots < n_out ? n_slots : n_out;
+    p->tile_rows = q->act_rows ? q->act_rows : n_out / n;
+    p->n_longer = q->act_rows ? 0 : n_out % n;
+    return n;
 }
 
 /* Cut the rows into tiles, one for each block that fits the device at once, so that all multiprocessors have about as many rows:
- * the memory serves them evenly. The tiles of PRODUCT_ACT are parts of a unit for the same reason. */
+ * the memory serves them evenly. */
 template <int T> static int32_t product_launch(cuda_queue *q, product_args *p) {
+    constexpr bool is_float = is_float_type(T);
     const int nc = p->n_rows <= 1 ? 1 : p->n_rows <= 2 ? 2 : p->n_rows <= 4 ? 4 : 8;
     const int per_sm = nc > 1 ? 2 : q->per_sm ? q->per_sm : blocks_per_sm<T, 1>();
     const bool is_act = p->mode == PRODUCT_ACT;
+    const int n_slots = per_sm * q->n_sm;
+    if (!is_float && nc > 1) return cudaErrorInvalidValue;
     int64_t all = 0;
     for (int i = 0; i < p->n_jobs; i++) all += p->w[i].n_out;
-    const int64_t slots = (int64_t)per_sm * q->n_sm, per_slot = (all + slots - 1) / slots;
+    const int64_t per_slot = (all + n_slots - 1) / n_slots;
     const int r = !is_act && nc == 1 && per_slot <= PRODUCT_WARPS + 3 ? 1 : 2, least = PRODUCT_WARPS * r;
-    p->tile_rows = is_act && nc > 1 ? UNIT
-                   : is_act         ? act_rows(q, p, per_sm)
-                   : r == 1         ? least
-                                    : (int)((per_slot + least - 1) / least * least);
-    p->first_tile[0] = 0;
-    for (int i = 0; i < p->n_jobs; i++)
-        p->first_tile[i + 1] =
-            is_act && i > 0 ? p->first_tile[i] : p->first_tile[i] + (p->w[i].n_out + p->tile_rows - 1) / p->tile_rows;
-    const int n_virtual = is_act ? 2 * p->tile_rows : p->tile_rows, n_blocks = p->first_tile[p->n_jobs];
-    size_t shared = sizeof(float) * (size_t)(8 + (n_virtual * nc + 3) / 4 * 4);
+    int n_blocks = 0;
+    if (is_act) {
+        n_blocks = share_act_rows(q, p, n_slots);
+    } else {
+        p->tile_rows = r == 1 ? least : (int)((per_slot + least - 1) / least * least);
+        for (int i = 0; i < p->n_jobs; i++) {
+            p->first_tile[i] = n_blocks;
+            n_blocks += (p->w[i].n_out + p->tile_rows - 1) / p->tile_rows;
+        }
+        p->first_tile[p->n_jobs] = n_blocks;
+    }
+    const int most = is_act ? 2 * (p->tile_rows + 1) : p->tile_rows;
+    size_t shared = sizeof(float) * (size_t)(8 + (most * nc + 3) / 4 * 4);
     const size_t n = (size_t)p->w[0].n_in, padded = (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD;
-    p->is_copied =
-        !p->x && nc == 1 && !is_float_type(T) && n >= 8 * 1024 && n <= 28 * 1024; /* a short row is as soon read in place */
-    if (p->x || p->is_copied) shared += is_float_type(T) ? padded * sizeof(float) : n + n / UNIT * sizeof(act_rec);
-    if (p->x && !is_float_type(T)) shared += 16 + n * sizeof(float); /* the norm begins at a multiple of 16 bytes */
+    if (is_float && p->x) shared += padded * sizeof(float);
+    p->is_copied = !is_float && !p->x && nc == 1 && (r > 1 || n > 8 * 1024 || n % ACT_PAD != 0);
+    if (!is_float && (p->x || p->is_copied))
+        shared += (n + ACT_PAD - 1) / ACT_PAD * (ACT_PAD / UNIT) * (UNIT * sizeof(int16_t) + sizeof(act_rec));
+    if (p->x && !is_float) shared += n * sizeof(float);
     if (nc == 1)
         return r == 1 ? product_launch_as<T, 1, 1>(q, p, n_blocks, shared) : product_launch_as<T, 1, 2>(q, p, n_blocks, shared);
-    if (nc == 2) return product_launch_as<T, 2, 2>(q, p, n_blocks, shared);
-    if (nc == 4) return product_launch_as<T, 4, 2>(q, p, n_blocks, shared);
-    return product_launch_as<T, 8, 2>(q, p, n_blocks, shared);
+    if constexpr (is_float) {
+        if (nc == 2) return product_launch_as<T, 2, 2>(q, p, n_blocks, shared);
+        if (nc == 4) return product_launch_as<T, 4, 2>(q, p, n_blocks, shared);
+        return product_launch_as<T, 8, 2>(q, p, n_blocks, shared);
+    }
+    return cudaErrorInvalidValue;
 }
 
 #endif

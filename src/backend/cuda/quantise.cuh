@@ -1,14 +1,18 @@
-/* Activations to int8: 32 share d = max|x| / 127, q = x / d rounded. Every kernel that quantises does this same arithmetic, so
- * a row's bytes do not depend on which of them did it. A value that is not finite makes d NaN: it reaches every product. */
+/* Activations to 14 bits: 32 share d = max|x| / 8191, q = x / d rounded. Every kernel that quantises does this same arithmetic, so
+ * a row's bytes do not depend on which of them did it. A value that is not finite makes d NaN: it reaches every product.
+ * Why 14: dp2a meets 16-bit levels at the price of two planes of bytes; 14 of the bits leave room for 16 sums of high nibbles. */
 #ifndef GALEN_BACKEND_CUDA_QUANTISE_CUH
 #define GALEN_BACKEND_CUDA_QUANTISE_CUH
 
 #include "backend/cuda/launch.cuh"
 
-/* Byte offset of half h of unit u in a row of n_units (types.h, 8 bits). */
+/* Byte offset of half h of unit u in a row of n_units (types.h, 8 bits), and where eight levels of activations begin. */
 __device__ static inline uint32_t half_offset(int u, int h, int n_units) {
     const int group = u >> 5, left = n_units - 32 * group;
     return 1024u * group + 16u * (h * (left < 32 ? left : 32) + (u & 31));
+}
+__device__ static inline uint32_t act_offset(int u, int eighth) {
+    return 1024u * (u >> 5) + 256u * eighth + 8u * (u & 31);
 }
 
 __device__ static inline uint32_t warp_max_bits(uint32_t v) {
@@ -20,6 +24,8 @@ __device__ static inline uint32_t warp_max_bits(uint32_t v) {
 #endif
 }
 
+enum { ACT_LEVELS = 8191 };
+
 struct act_scale {
     float d, inverse;
 };
@@ -28,26 +34,22 @@ struct act_scale {
 __device__ static inline act_scale act_scale_of(uint32_t max_bits) {
     const float max = __uint_as_float(max_bits);
     act_scale s;
-    s.d = max_bits >= 0x7f800000u ? __uint_as_float(0x7fc00000u) : max * (1.0f / 127.0f);
-    s.inverse = max > 1e-36f ? __fdividef(127.0f, max) : 0.0f; /* smaller: 127 / max would overflow, and zero is as good */
+    s.d = max_bits >= 0x7f800000u ? __uint_as_float(0x7fc00000u) : max * (1.0f / ACT_LEVELS);
+    s.inverse = max > 1e-34f ? __fdividef(ACT_LEVELS, max) : 0.0f; /* smaller: the quotient would overflow, and zero is as good */
     return s;
 }
 
-/* |v * inverse| exceeds 127 by rounding alone, so the nearest integer does not; NaN gives 0, and then d is NaN. */
+/* |v * inverse| exceeds 8191 by rounding alone, so the nearest integer does not; NaN gives 0, and then d is NaN. */
 __device__ static inline int act_level(float v, float inverse) {
     return __float2int_rn(v * inverse);
 }
 
-/* Four levels to bytes. */
-__device__ static inline int pack_levels(int a, int b, int c, int d) {
-    int low, all;
-    asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, 0;" : "=r"(low) : "r"(d), "r"(c));
-    asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %3;" : "=r"(all) : "r"(b), "r"(a), "r"(low));
-    return all;
+__device__ static inline act_rec act_rec_of(float d, int lo, int hi) {
+    return act_rec{d, d * (float)lo, d * (float)hi, d * (float)(lo + hi)};
 }
 
 /* Unit u of a row from a warp's 32 values, lane i holding value i. */
-__device__ static inline void quantise_lanes(float v, int8_t *q_row, act_rec *rec_row, int u, int n_units) {
+__device__ static inline void quantise_lanes(float v, int16_t *q_row, act_rec *rec_row, int u) {
     const int lane = threadIdx.x % 32;
     const uint32_t max_bits = warp_max_bits(__float_as_uint(v) & 0x7fffffffu);
     const act_scale s = act_scale_of(max_bits);
@@ -55,12 +57,12 @@ __device__ static inline void quantise_lanes(float v, int8_t *q_row, act_rec *re
     int sum = q;
     for (int m = 8; m; m >>= 1) sum += __shfl_xor_sync(~0u, sum, m);
     const int hi = __shfl_sync(~0u, sum, 16);
-    q_row[half_offset(u, lane >> 4, n_units) + (lane & 15)] = (int8_t)q;
-    if (lane == 0) rec_row[u] = act_rec{s.d, (int16_t)sum, (int16_t)hi};
+    q_row[act_offset(u, lane >> 3) + (lane & 7)] = (int16_t)q;
+    if (lane == 0) rec_row[u] = act_rec_of(s.d, sum, hi);
 }
 
 /* The same from eight neighbouring lanes, each holding four values in order. is_live is the same for the eight. */
-__device__ static inline void quantise_quads(float4 v, bool is_live, int8_t *q_row, act_rec *rec_row, int u, int n_units) {
+__device__ static inline void quantise_quads(float4 v, bool is_live, int16_t *q_row, act_rec *rec_row, int u) {
     const int part = threadIdx.x & 7;
     uint32_t m = max(max(__float_as_uint(v.x) & 0x7fffffffu, __float_as_uint(v.y) & 0x7fffffffu),
                      max(__float_as_uint(v.z) & 0x7fffffffu, __float_as_uint(v.w) & 0x7fffffffu));
@@ -73,8 +75,9 @@ __device__ static inline void quantise_quads(float4 v, bool is_live, int8_t *q_r
     sum += __shfl_xor_sync(~0u, sum, 2);
     const int hi = __shfl_down_sync(~0u, sum, 4);
     if (!is_live) return;
-    *(int *)(q_row + half_offset(u, part >> 2, n_units) + 4 * (part & 3)) = pack_levels(a, b, c, d);
-    if (part == 0) rec_row[u] = act_rec{s.d, (int16_t)sum, (int16_t)hi};
+    *(uint2 *)(q_row + act_offset(u, part >> 1) + 4 * (part & 1)) =
+        make_uint2(__byte_perm((uint32_t)a, (uint32_t)b, 0x5410), __byte_perm((uint32_t)c, (uint32_t)d, 0x5410));
+    if (part == 0) rec_row[u] = act_rec_of(s.d, sum, hi);
 }
 
 #endif

@@ -124,7 +124,7 @@ __global__ void dequantise_kernel(const __grid_constant__ dev_matrix m, int64_t 
     if (i >= (int64_t)n_rows * m.n_units) return;
     const int u = (int)(i % m.n_units);
     const int64_t r = i / m.n_units;
-    const unit_bits b = format<T>::load(row_planes(m, first + r), u, m.n_units);
+    const unit_bits b = format<T>::load(row_planes(m, first + r), 0, (uint32_t)u, (uint32_t)m.n_units);
     int w[8];
     format<T>::words(b, w);
     alignas(16) OUT v[UNIT];

@@ -57,7 +57,7 @@ __global__ void prepare_kernel(const float *x, int x_stride, const int32_t *row,
     queue_trigger();
     queue_wait();
     x += (size_t)(row ? row[r] : r) * x_stride;
-    int8_t *q = out.q + (size_t)r * out.stride;
+    int16_t *q = out.q + (size_t)r * out.stride;
     act_rec *rec = out.rec + (size_t)r * (out.stride / UNIT);
     float *f = out.f + (size_t)r * out.stride;
     if (norm) {
@@ -72,7 +72,7 @@ __global__ void prepare_kernel(const float *x, int x_stride, const int32_t *row,
         for (int base = 0; base < n / 4; base += PRODUCT_THREADS) {
             const int i = base + threadIdx.x;
             const bool is_live = i < n / 4;
-            quantise_quads(is_live ? ((const float4 *)x)[i] : float4{}, is_live, q, rec, i >> 3, n / UNIT);
+            quantise_quads(is_live ? ((const float4 *)x)[i] : float4{}, is_live, q, rec, i >> 3);
         }
     }
 }
@@ -94,13 +94,34 @@ __device__ static inline void store_as(__nv_bfloat16 *to, float v) {
     *to = __float2bfloat16_rn(v);
 }
 
+/* Where value i stands among halves: in place, or in its unit as rows_product.cuh reads it. */
+__device__ static inline int half_place(int i, bool is_units) {
+    return is_units ? (i & ~31) | (i & 12) << 1 | (i & 16) >> 2 | (i & 3) : i;
+}
+
+/* The power of two that takes a row's largest value to [512, 1024). */
+__device__ static inline int half_exponent(float max) {
+    const int e = max > 0 && max < INFINITY ? ilogbf(max) - 9 : 0;
+    return e < -100 ? -100 : e; /* so that the factor and its inverse are both normal */
+}
+
+/* The largest of a block's values, in every thread; shared holds a value a warp. */
+__device__ static inline float block_max(float v, float *shared) {
+    v = warp_max(v);
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = v;
+    __syncthreads();
+    for (int i = 0; i < (int)blockDim.x / 32; i++) v = fmaxf(v, shared[i]);
+    return v;
+}
+
 template <typename OUT>
-__global__ void prepare_half_kernel(const float *x, int x_stride, const float *norm, float eps, int n, OUT *out, int out_stride,
-                                    float *scale) {
+__global__ void prepare_half_kernel(const float *x, int x_stride, const int32_t *row, const float *norm, float eps, int n, OUT *out,
+                                    int out_stride, float *scale, bool is_units) {
     __shared__ float shared[8];
     const int r = blockIdx.x;
+    queue_trigger();
     queue_wait();
-    x += (size_t)r * x_stride;
+    x += (size_t)(row ? row[r] : r) * x_stride;
     out += (size_t)r * out_stride;
     float sum = 0, max = 0;
     for (int i = threadIdx.x; i < n; i += PRODUCT_THREADS) {
@@ -108,53 +129,53 @@ __global__ void prepare_half_kernel(const float *x, int x_stride, const float *n
         max = fmaxf(max, fabsf(norm ? x[i] * norm[i] : x[i]));
     }
     sum = block_sum(sum, shared);
-    max = warp_max(max);
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = max;
-    __syncthreads();
-    for (int i = 0; i < 8; i++) max = fmaxf(max, shared[i]);
-    int e = max > 0 && max < INFINITY ? ilogbf(max) - 9 : 0;
-    e = e < -100 ? -100 : e; /* so that the factor and its inverse are both normal */
+    const int e = half_exponent(block_max(max, shared));
     const float up = exp2f((float)-e);
     if (threadIdx.x == 0) scale[r] = (norm ? rsqrtf(sum / (float)n + eps) : 1.0f) * exp2f((float)e);
     for (int i = threadIdx.x; i < out_stride; i += PRODUCT_THREADS)
-        store_as(out + i, i < n ? (norm ? x[i] * norm[i] : x[i]) * up : 0.0f);
+        store_as(out + half_place(i, is_units), i < n ? (norm ? x[i] * norm[i] : x[i]) * up : 0.0f);
 }
 
-extern "C" int32_t cuda_prepare_half(cuda_queue *q, const float *x, int32_t x_stride, const float *norm, float eps, int32_t n,
-                                     int32_t n_rows, void *out, int32_t out_stride, float *scale, bool is_bf16) {
+extern "C" int32_t cuda_prepare_half(cuda_queue *q, const float *x, int32_t x_stride, const int32_t *row, const float *norm,
+                                     float eps, int32_t n, int32_t n_rows, void *out, int32_t out_stride, float *scale,
+                                     half_form form) {
     const dim3 grid((unsigned)n_rows);
-    q->is_chained = false;
-    if (is_bf16)
-        return launch(prepare_half_kernel<__nv_bfloat16>, grid, PRODUCT_THREADS, 0, q, x, x_stride, norm, eps, n,
-                      (__nv_bfloat16 *)out, out_stride, scale);
-    return launch(prepare_half_kernel<__half>, grid, PRODUCT_THREADS, 0, q, x, x_stride, norm, eps, n, (__half *)out, out_stride,
-                  scale);
+    if (form == HALF_BFLOAT)
+        return launch(prepare_half_kernel<__nv_bfloat16>, grid, PRODUCT_THREADS, 0, q, x, x_stride, row, norm, eps, n,
+                      (__nv_bfloat16 *)out, out_stride, scale, false);
+    return launch(prepare_half_kernel<__half>, grid, PRODUCT_THREADS, 0, q, x, x_stride, row, norm, eps, n, (__half *)out,
+                  out_stride, scale, form == HALF_UNITS);
 }
 
 /* ---------------------------------------------------------------- residual, scale and bias, activation */
 
-__global__ void residual_kernel(float *x, int x_stride, const float *y, int y_stride, const float *norm, float eps,
-                                const float *scale, const float *bias, int n) {
+__global__ void residual_kernel(float *x, int x_stride, const row_parts y, const float *norm, float eps, const float *scale,
+                                const float *bias, int n) {
     __shared__ float shared[8];
     const int r = blockIdx.x;
     queue_trigger();
     queue_wait();
     x += (size_t)r * x_stride;
-    y += (size_t)r * y_stride;
-    float factor = scale ? scale[r] : 1.0f;
+    const float factor = scale ? scale[r] : 1.0f;
+    const auto value = [&](int i) {
+        const float v = sum_parts(y, (size_t)r * y.stride + i) * factor;
+        return bias ? v + bias[i] : v;
+    };
+    float whole = 1;
     if (norm) {
         float sum = 0;
-        for (int i = threadIdx.x; i < n; i += PRODUCT_THREADS) sum = fmaf(y[i], y[i], sum);
-        factor = rsqrtf(block_sum(sum, shared) / (float)n + eps);
+        for (int i = threadIdx.x; i < n; i += PRODUCT_THREADS) {
+            const float v = value(i);
+            sum = fmaf(v, v, sum);
+        }
+        whole = rsqrtf(block_sum(sum, shared) / (float)n + eps);
     }
-    for (int i = threadIdx.x; i < n; i += PRODUCT_THREADS)
-        x[i] += norm ? y[i] * factor * norm[i] : bias ? y[i] * factor + bias[i] : y[i] * factor;
+    for (int i = threadIdx.x; i < n; i += PRODUCT_THREADS) x[i] += norm ? value(i) * whole * norm[i] : value(i);
 }
 
-extern "C" int32_t cuda_residual(cuda_queue *q, float *x, int32_t x_stride, const float *y, int32_t y_stride, const float *norm,
-                                 float eps, const float *scale, const float *bias, int32_t n, int32_t n_rows) {
-    return launch(residual_kernel, dim3((unsigned)n_rows), PRODUCT_THREADS, 0, q, x, x_stride, y, y_stride, norm, eps, scale,
-                  bias, n);
+extern "C" int32_t cuda_residual(cuda_queue *q, float *x, int32_t x_stride, const row_parts *y, const float *norm, float eps,
+                                 const float *scale, const float *bias, int32_t n, int32_t n_rows) {
+    return launch(residual_kernel, dim3((unsigned)n_rows), PRODUCT_THREADS, 0, q, x, x_stride, *y, norm, eps, scale, bias, n);
 }
 
 __global__ void finish_rows_kernel(float *y, int y_stride, const float *scale, const float *bias, int n) {
@@ -186,4 +207,54 @@ extern "C" int32_t cuda_activate(cuda_queue *q, const float *gate, const float *
                                  float *out, int32_t out_stride, int32_t n, int32_t n_rows, bool is_gelu) {
     const dim3 grid((unsigned)((n + PRODUCT_THREADS - 1) / PRODUCT_THREADS), (unsigned)n_rows);
     return launch(activate_kernel, grid, PRODUCT_THREADS, 0, q, gate, up, in_stride, scale, out, out_stride, n, is_gelu);
+}
+
+enum { ACTIVATE_THREADS = 512 };
+
+/* A block a row: it finds the row's largest value before it rounds. */
+__global__ void __launch_bounds__(ACTIVATE_THREADS)
+    activate_half_kernel(const row_parts both, const float *scale, float *f, int f_stride, __half *out, int out_stride,
+                         float *scale_out, int n, bool is_gelu) {
+    __shared__ float shared[ACTIVATE_THREADS / 32];
+    const int r = blockIdx.x;
+    queue_trigger();
+    queue_wait();
+    const float factor = scale[r];
+    const size_t at = (size_t)r * both.stride;
+    f += (size_t)r * f_stride;
+    out += (size_t)r * out_stride;
+    float max = 0;
+    for (int i = threadIdx.x; i < n; i += ACTIVATE_THREADS) {
+        const float v = activation(sum_parts(both, at + i) * factor, is_gelu) * (sum_parts(both, at + n + i) * factor);
+        f[i] = v;
+        max = fmaxf(max, fabsf(v));
+    }
+    const int e = half_exponent(block_max(max, shared));
+    const float up = exp2f((float)-e);
+    if (threadIdx.x == 0) scale_out[r] = exp2f((float)e);
+    for (int i = threadIdx.x; i < out_stride; i += ACTIVATE_THREADS) /* each thread its own values */
+        store_as(out + half_place(i, true), i < n ? f[i] * up : 0.0f);
+}
+
+extern "C" int32_t cuda_activate_half(cuda_queue *q, const row_parts *both, const float *scale, float *f, int32_t f_stride,
+                                      uint16_t *out, int32_t out_stride, float *scale_out, int32_t n, int32_t n_rows,
+                                      bool is_gelu) {
+    return launch(activate_half_kernel, dim3((unsigned)n_rows), ACTIVATE_THREADS, 0, q, *both, scale, f, f_stride, (__half *)out,
+                  out_stride, scale_out, n, is_gelu);
+}
+
+__global__ void finish_logits_kernel(float *y, int64_t y_stride, const float *scale, float cap, int n) {
+    const int r = blockIdx.y, i = blockIdx.x * PRODUCT_THREADS + threadIdx.x;
+    queue_trigger();
+    queue_wait();
+    if (i >= n) return;
+    float *to = y + r * y_stride + i;
+    const float v = *to * (scale ? scale[r] : 1.0f);
+    *to = cap > 0 ? softcap(v, cap) : v;
+}
+
+extern "C" int32_t cuda_finish_logits(cuda_queue *q, float *y, int64_t y_stride, const float *scale, float softcap, int32_t n,
+                                      int32_t n_rows) {
+    const dim3 grid((unsigned)((n + PRODUCT_THREADS - 1) / PRODUCT_THREADS), (unsigned)n_rows);
+    return launch(finish_logits_kernel, grid, PRODUCT_THREADS, 0, q, y, y_stride, scale, softcap, n);
 }

@@ -1,5 +1,6 @@
 /* The stages as kernels on the queue. A batch of few rows goes through the streaming products: with one row five kernels a layer
- * (norms, quantisation, rotation, KV and residual inside them), with more a few small ones beside. Large batches: tiles.c. */
+ * (norms, quantisation, rotation, KV and residual inside them), with more a few small ones beside. More rows of quantised weights:
+ * rows.c. Large batches: tiles.c. */
 #include "backend/cuda/attend_tiles.h"
 #include "backend/cuda/impl.h"
 
@@ -34,7 +35,8 @@ typedef struct product_plan {
     int32_t n_rows;
 } product_plan;
 
-/* One launch for each weight type and PASS_ROWS rows. */
+/* One launch for each weight type and PASS_ROWS rows, of quantised types one: only networks that have both kinds come here with
+ * more. */
 static galen_status run_products(backend_work *w, const product_plan *p, galen_error *err) {
     bool is_done[MAX_JOBS] = {false};
     for (int32_t i = 0; i < p->n; i++) {
@@ -55,8 +57,9 @@ static galen_status run_products(backend_work *w, const product_plan *p, galen_e
             a.bias[a.n_jobs] = p->bias[j];
             y[a.n_jobs++] = p->y[j];
         }
-        for (int32_t r = 0; r < p->n_rows; r += PASS_ROWS) {
-            a.n_rows = p->n_rows - r < PASS_ROWS ? p->n_rows - r : PASS_ROWS;
+        const int32_t pass = cuda_is_float(a.w[0].type) ? PASS_ROWS : 1;
+        for (int32_t r = 0; r < p->n_rows; r += pass) {
+            a.n_rows = p->n_rows - r < pass ? p->n_rows - r : pass;
             for (int32_t j = 0; j < a.n_jobs; j++) a.y[j] = y[j] ? y[j] + (size_t)r * (size_t)p->y_stride : NULL;
             a.in = acts_from(&p->in, r);
             if (p->out) a.out = acts_from(p->out, r), a.arrived = w->buf.half_units;
@@ -97,7 +100,8 @@ static heads_args heads_of(const backend_work *w, int32_t layer) {
     const batch_state *b = &w->batch;
     const int32_t *mail = (const int32_t *)(const void *)w->buf.mail;
     const size_t angles = (size_t)net->layers[layer].rope * (size_t)w->lim.max_rows * (size_t)(net->n_rot / 2);
-    heads_args h = {.qkv = w->buf.qkv,
+    heads_args h = {.raw = {.y = w->buf.qkv, .stride = w->shape.qkv_stride, .n = 1},
+                    .qkv = w->buf.qkv,
                     .stride = w->shape.qkv_stride,
                     .n_head = net->n_head,
                     .n_head_kv = net->n_head_kv,
@@ -118,20 +122,23 @@ static heads_args heads_of(const backend_work *w, int32_t layer) {
     return h;
 }
 
-static bool is_fused(const backend_work *w) {
+bool cuda_is_attention_fused(const backend_work *w) {
     const network *net = w->b->net;
-    return w->batch.is_decode && w->batch.n_rows <= FEW_ROWS && cuda_attend_can_fuse(net->n_head / net->n_head_kv, net->d_head);
+    return w->batch.is_decode && (w->batch.n_rows <= STREAM_ROWS || cuda_takes_rows(w)) &&
+           cuda_attend_can_fuse(net->n_head / net->n_head_kv, net->d_head);
 }
 
 galen_status cuda_queue_heads(backend_work *w, int32_t layer, const float *scale, const float *bias, galen_error *err) {
     heads_args h = heads_of(w, layer);
     h.scale = scale;
     h.bias = bias;
+    if (cuda_takes_rows(w)) h.raw = cuda_rows_qkv(w, cuda_layer(w, STAGE_ATTN_IN, layer));
     return check(cuda_heads(&w->queue, &h), "heads", err);
 }
 
 static bool is_attention_quantised(const backend_work *w, int32_t layer) {
-    return w->batch.n_rows <= FEW_ROWS && !cuda_is_float(cuda_layer(w, STAGE_ATTN_OUT, layer)->wo.type) &&
+    return w->batch.n_rows <= STREAM_ROWS && !cuda_takes_rows(w) &&
+           !cuda_is_float(cuda_layer(w, STAGE_ATTN_OUT, layer)->wo.type) &&
            w->b->net->d_head % UNIT == 0;
 }
 
@@ -153,7 +160,7 @@ galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *e
     if (w->batch.n_tiles && cuda_takes_attend_tiles(w->b->compute, (int32_t)w->lim.kv, net->d_head))
         return attend_tiles(w, layer, err);
     attend_args a = {.heads = heads_of(w, layer),
-                     .is_fused = is_fused(w),
+                     .is_fused = cuda_is_attention_fused(w),
                      .scale = net->attn_scale,
                      .softcap = net->attn_softcap,
                      .window = net->layers[layer].window,
@@ -161,7 +168,14 @@ galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *e
                      .out = w->buf.att,
                      .out_stride = w->shape.att_stride,
                      .parts = w->buf.parts,
+                     .most_splits = w->shape.few_splits,
                      .arrived = w->buf.arrived};
+    if (a.is_fused && cuda_takes_rows(w)) {
+        const dev_layer *l = cuda_layer(w, STAGE_ATTN_IN, layer);
+        a.heads.raw = cuda_rows_qkv(w, l);
+        a.heads.scale = w->buf.half_scale;
+        a.heads.bias = l->qkv_bias;
+    }
     if (is_attention_quantised(w, layer)) {
         a.quantised = w->buf.a;
         a.quantised.stride = w->shape.att_stride;
@@ -184,7 +198,7 @@ static galen_status attn_in(backend_work *w, int32_t layer, galen_error *err) {
                       .mode = PRODUCT_STORE};
     galen_status st = prepare(w, l->attn_norm, p.m, 3, &p, err);
     if (!st) st = run_products(w, &p, err);
-    if (!st && !is_fused(w)) st = cuda_queue_heads(w, layer, NULL, NULL, err);
+    if (!st && !cuda_is_attention_fused(w)) st = cuda_queue_heads(w, layer, NULL, NULL, err);
     return st;
 }
 
@@ -201,8 +215,9 @@ static galen_status add_product(backend_work *w, const dev_matrix *m, const floa
                       .n_rows = w->batch.n_rows};
     const galen_status st = run_products(w, &p, err);
     if (st || !post_norm) return st;
-    return check(cuda_residual(&w->queue, w->buf.x, w->shape.embd_stride, w->buf.tmp, w->shape.embd_stride, post_norm,
-                               w->b->net->norm_eps, NULL, NULL, w->b->net->n_embd, p.n_rows),
+    const row_parts y = {.y = w->buf.tmp, .stride = w->shape.embd_stride, .n = 1};
+    return check(cuda_residual(&w->queue, w->buf.x, w->shape.embd_stride, &y, post_norm, w->b->net->norm_eps, NULL, NULL,
+                               w->b->net->n_embd, p.n_rows),
                  "residual", err);
 }
 
@@ -290,41 +305,56 @@ galen_status cuda_queue_begin(backend_work *w, galen_error *err) {
     return check(e, "embedding", err);
 }
 
-/* Logits of a few rows go straight to pinned memory; of many, by way of the device to the caller's. */
-static galen_status head(backend_work *w, float *logits, galen_error *err) {
+/* Logits of rows out_row[0..n), n <= PASS_ROWS, through the streaming products. */
+static galen_status stream_head(backend_work *w, const int32_t *out_row, int32_t n, float *logits, galen_error *err) {
     const network *net = w->b->net;
-    const batch_state *b = &w->batch;
-    const int32_t *out_row = (const int32_t *)(const void *)(w->buf.mail + b->out_at);
-    const bool is_direct = b->n_out <= PASS_ROWS;
-    galen_status st = GALEN_OK;
-    for (int32_t r = 0; !st && r < b->n_out; r += PASS_ROWS) {
-        product_plan p = {.m = {&w->b->weights.head},
-                          .y = {is_direct ? logits : w->buf.logits},
-                          .n = 1,
-                          .y_stride = net->n_vocab,
-                          .softcap = net->logit_softcap,
-                          .mode = PRODUCT_STORE,
-                          .n_rows = b->n_out - r < PASS_ROWS ? b->n_out - r : PASS_ROWS};
+    product_plan p = {.m = {&w->b->weights.head},
+                      .y = {logits},
+                      .n = 1,
+                      .y_stride = net->n_vocab,
+                      .softcap = net->logit_softcap,
+                      .mode = PRODUCT_STORE,
+                      .n_rows = n};
+    if (w->batch.n_rows == 1) {
+        p.x = w->buf.x;
+        p.norm = w->b->weights.out_norm;
+    } else {
+        const bool is_float = cuda_is_float(w->b->weights.head.type);
         dev_acts a = w->buf.a;
-        if (b->n_rows == 1) {
-            p.x = w->buf.x;
-            p.norm = w->b->weights.out_norm;
-        } else {
-            const bool is_float = cuda_is_float(w->b->weights.head.type);
-            a.stride = w->shape.embd_stride;
-            dev_acts wanted = a;
-            *(is_float ? (void **)&wanted.q : (void **)&wanted.f) = NULL;
-            p.in = a;
-            const int e = cuda_prepare(&w->queue, w->buf.x, w->shape.embd_stride, out_row + r, w->b->weights.out_norm,
-                                       net->norm_eps, net->n_embd, p.n_rows, &wanted);
-            if (e) return cuda_fail(err, e, "output norm");
-        }
-        st = run_products(w, &p, err);
-        if (st || is_direct) continue;
+        a.stride = w->shape.embd_stride;
+        dev_acts wanted = a;
+        *(is_float ? (void **)&wanted.q : (void **)&wanted.f) = NULL;
+        p.in = a;
+        const int e = cuda_prepare(&w->queue, w->buf.x, w->shape.embd_stride, out_row, w->b->weights.out_norm, net->norm_eps, net->n_embd,
+                                   n, &wanted);
+        if (e) return cuda_fail(err, e, "output norm");
+    }
+    return run_products(w, &p, err);
+}
+
+/* Logits of rows [from, from + n) of the outputs, n <= HEAD_ROWS, to memory that the device reaches. */
+galen_status cuda_queue_logits(backend_work *w, int32_t from, int32_t n, float *logits, galen_error *err) {
+    const int32_t *out_row = (const int32_t *)(const void *)(w->buf.mail + w->batch.out_at) + from;
+    if (!cuda_is_lone(w) && !cuda_is_float(w->b->weights.head.type)) return cuda_rows_head(w, out_row, n, logits, err);
+    galen_status st = GALEN_OK;
+    for (int32_t r = 0; !st && r < n; r += PASS_ROWS)
+        st = stream_head(w, out_row + r, n - r < PASS_ROWS ? n - r : PASS_ROWS, logits + (size_t)r * (size_t)w->b->net->n_vocab,
+                         err);
+    return st;
+}
+
+/* One row's logits go straight to pinned memory; of more, by way of the device. */
+static galen_status head(backend_work *w, float *logits, galen_error *err) {
+    const size_t row = (size_t)w->b->net->n_vocab;
+    galen_status st = GALEN_OK;
+    if (cuda_is_lone(w)) return cuda_queue_logits(w, 0, 1, logits, err);
+    for (int32_t r = 0; !st && r < w->batch.n_out; r += HEAD_ROWS) {
+        const int32_t n = w->batch.n_out - r < HEAD_ROWS ? w->batch.n_out - r : HEAD_ROWS;
+        st = cuda_queue_logits(w, r, n, w->buf.logits, err);
+        if (st) return st;
         w->queue.is_chained = false;
-        st = check(cudaMemcpyAsync(logits + (size_t)r * (size_t)net->n_vocab, w->buf.logits,
-                                   (size_t)p.n_rows * (size_t)net->n_vocab * sizeof(float), cudaMemcpyDeviceToHost,
-                                   w->queue.stream),
+        st = check(cudaMemcpyAsync(logits + (size_t)r * row, w->buf.logits, (size_t)n * row * sizeof(float),
+                                   cudaMemcpyDeviceToHost, w->queue.stream),
                    "logits", err);
     }
     return st;
@@ -336,6 +366,7 @@ galen_status cuda_queue_operation(backend_work *w, int32_t op, float *logits, ga
     if (op == head_operation(w->b)) return head(w, logits, err);
     const int32_t layer = op / N_STAGES;
     const stage s = (stage)(op % N_STAGES);
-    if (w->batch.n_rows > FEW_ROWS && s != STAGE_ATTEND && cuda_takes_tiles(w)) return cuda_queue_tiles(w, s, layer, err);
+    if (cuda_takes_rows(w)) return cuda_queue_rows(w, s, layer, err);
+    if (w->batch.n_rows > STREAM_ROWS && s != STAGE_ATTEND && cuda_takes_tiles(w)) return cuda_queue_tiles(w, s, layer, err);
     return few[s](w, layer, err);
 }

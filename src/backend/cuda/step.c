@@ -1,5 +1,5 @@
 /* The calls of backend_api. Operations of a small batch are recorded, and queued together when the head or a synchronisation asks
- * for them: the same operations over the same shapes are one CUDA graph, captured the first time and launched from then on. What
+ * for them: the same operations over the same shapes are one CUDA graph, captured the second time and launched from then on. What
  * changes from step to step (tokens, positions, pages) stands in the mailbox, which the graph copies first. */
 #include <string.h>
 
@@ -58,22 +58,22 @@ static cudaGraphExec_t capture(backend_work *w) {
     return exec;
 }
 
+/* The graph of what is pending; NULL = queue it kernel by kernel. Capturing pays from the second time on. */
 static cudaGraphExec_t step_of(backend_work *w) {
     const step_key k = key_of(w);
-    for (int32_t i = 0; i < w->n_steps; i++)
-        if (memcmp(&w->steps[i].key, &k, sizeof k) == 0) return w->steps[i].exec;
     if (w->has_no_graphs) return NULL;
-    const cudaGraphExec_t exec = capture(w);
-    if (!exec) {
-        w->has_no_graphs = true;
-        return NULL;
+    for (int32_t i = 0; i < w->n_steps; i++) {
+        if (memcmp(&w->steps[i].key, &k, sizeof k) != 0) continue;
+        if (!w->steps[i].exec) w->steps[i].exec = capture(w);
+        w->has_no_graphs = !w->steps[i].exec;
+        return w->steps[i].exec;
     }
     step *s = &w->steps[w->next_step];
     if (s->exec) (void)cudaGraphExecDestroy(s->exec);
-    *s = (step){.key = k, .exec = exec};
+    *s = (step){.key = k};
     w->next_step = (w->next_step + 1) % MAX_STEPS;
     if (w->n_steps < MAX_STEPS) w->n_steps++;
-    return exec;
+    return NULL;
 }
 
 static galen_status flush(backend_work *w, galen_error *err) {
@@ -94,7 +94,7 @@ static galen_status flush(backend_work *w, galen_error *err) {
 }
 
 static bool is_recorded(const backend_work *w) {
-    return w->batch.n_rows <= FEW_ROWS && w->batch.n_out <= PASS_ROWS;
+    return w->batch.n_rows <= STREAM_ROWS || cuda_takes_rows(w);
 }
 
 /* Queue or record the batch's beginning. */
@@ -141,11 +141,11 @@ static size_t pad16(size_t n) {
 }
 
 /* Pieces of the longest context, rounded up so that few graphs serve a growing sequence. */
-static int32_t most_splits(const batch *b) {
+static int32_t most_splits(const batch *b, int32_t limit) {
     int32_t most = 1, n = 1;
     for (int32_t r = 0; r < b->n_rows; r++) {
         const int32_t s = cuda_attend_splits(b->pos[r] + 1);
-        if (s > most) most = s;
+        if (s > most) most = s < limit ? s : limit;
     }
     while (n < most) n *= 2;
     return n;
@@ -208,11 +208,11 @@ static galen_status write_mail(backend_work *w, const batch *b, galen_error *err
     for (int32_t i = 0; i < b->n_out; i++) out[i] = b->out_row[i];
     batch_state *to = &w->batch;
     *to = (batch_state){
-        .n_rows = b->n_rows, .n_out = b->n_out, .n_seqs = n_lists, .is_decode = n_lists == b->n_rows, .n_splits = most_splits(b)};
+        .n_rows = b->n_rows, .n_out = b->n_out, .n_seqs = n_lists, .is_decode = n_lists == b->n_rows, .n_splits = most_splits(b, w->shape.few_splits)};
     to->out_at = sizeof(int32_t) * 2 * (size_t)b->n_rows;
     to->pages_at = to->out_at + sizeof(int32_t) * (size_t)b->n_out;
     to->tiles_at = to->pages_at + sizeof(int32_t) * (size_t)n_lists * (size_t)stride;
-    if (b->n_rows > FEW_ROWS) to->n_tiles = write_tiles(b, (int32_t *)(void *)(w->mail + to->tiles_at));
+    if (b->n_rows > STREAM_ROWS && !to->is_decode) to->n_tiles = write_tiles(b, (int32_t *)(void *)(w->mail + to->tiles_at));
     to->rows_at = pad16(to->tiles_at + sizeof(int32_t) * 2 * (size_t)to->n_tiles);
     return GALEN_OK;
 }
@@ -276,11 +276,14 @@ galen_status cuda_head(backend_work *w, const batch *b, float *logits, galen_err
     if (b->n_out == 0) return GALEN_OK;
     w->logits_to = logits;
     w->n_logits = b->n_out <= PASS_ROWS ? b->n_out : 0;
-    const bool is_direct = b->n_out <= PASS_ROWS && b->n_rows > FEW_ROWS;
     const int32_t op = head_operation(w->b);
-    if (is_direct) return remember(w, cuda_queue_operation(w, op, w->logits, err), err);
-    const galen_status st = add_operation(w, op, err);
-    return st ? st : flush(w, err);
+    galen_status st;
+    if (w->n_logits && is_recorded(w)) {
+        st = add_operation(w, op, err);
+        return st ? st : flush(w, err);
+    }
+    if ((st = flush(w, err))) return st; /* many logits go to the caller's memory, which is another every time */
+    return remember(w, cuda_queue_operation(w, op, w->n_logits ? w->logits : logits, err), err);
 }
 
 galen_status cuda_get_hidden(backend_work *w, const batch *b, float *x, galen_error *err) {

@@ -28,13 +28,12 @@ static int make_ready(backend_work *w, tile_input *in, gemm_type form) {
     const float eps = w->b->net->norm_eps;
     if (in->form == (int)form) return 0;
     in->form = (int)form;
-    w->queue.is_chained = false;
     if (form != GEMM_F32) {
         in->rows = w->buf.half;
         in->stride = (in->n + ROW_PAD - 1) / ROW_PAD * ROW_PAD;
         in->scale = w->buf.half_scale;
-        return cuda_prepare_half(&w->queue, in->x, in->x_stride, in->norm, eps, in->n, w->batch.n_rows, w->buf.half, in->stride,
-                                 w->buf.half_scale, form == GEMM_BF16);
+        return cuda_prepare_half(&w->queue, in->x, in->x_stride, NULL, in->norm, eps, in->n, w->batch.n_rows, w->buf.half,
+                                 in->stride, w->buf.half_scale, form == GEMM_BF16 ? HALF_BFLOAT : HALF_PLAIN);
     }
     in->rows = in->x;
     in->stride = in->x_stride;
@@ -130,11 +129,9 @@ static galen_status add_tiles(backend_work *w, const dev_matrix *m, const float 
                               galen_error *err) {
     const network *net = w->b->net;
     const int32_t stride = w->shape.embd_stride, n_rows = w->batch.n_rows;
+    const row_parts y = {.y = w->buf.tile, .stride = stride, .n = 1};
     int e = run_tile(w, in, m, 0, m->n_out, w->buf.tile, stride);
-    if (!e && post_norm) e = cuda_finish_rows(&w->queue, w->buf.tile, stride, in->scale, bias, net->n_embd, n_rows);
-    if (!e)
-        e = cuda_residual(&w->queue, w->buf.x, stride, w->buf.tile, stride, post_norm, net->norm_eps,
-                          post_norm ? NULL : in->scale, post_norm ? NULL : bias, net->n_embd, n_rows);
+    if (!e) e = cuda_residual(&w->queue, w->buf.x, stride, &y, post_norm, net->norm_eps, in->scale, bias, net->n_embd, n_rows);
     return check(e, m->n_in == net->n_ff ? "down projection" : "output projection", err);
 }
 

@@ -17,7 +17,8 @@
  *   1 bit   one 32-bit word, byte b, bit k: weight 4k + b
  *   8 bits  units stand in groups of 32 (the last may be shorter): the first 16 bytes of each, then the second 16 of each
  *           (interleaved, "half planes"), because a lane loads 16 bytes at once
- * Activations are quantised to the same 8-bit layout, with an act_rec a unit. */
+ * Activations are levels of 14 bits in 16: units stand in groups of 32, the first eight levels of each, then the next eight of
+ * each, and so on; with an act_rec a unit. Rows are padded to whole groups, whose rest may hold anything. */
 #ifndef GALEN_BACKEND_CUDA_TYPES_H
 #define GALEN_BACKEND_CUDA_TYPES_H
 
@@ -30,9 +31,12 @@ enum {
     UNIT = 32,       /* weights in a unit of a quantised type     */
     UNIT_FLOAT = 8,  /* of a float type                           */
     UNITS_SUPER = 8, /* units in a block of the K family          */
-    ROW_PAD = 32,    /* f32 rows are padded to so many values     */
-    FEW_ROWS = 32,   /* batches up to here go through the streaming kernels, larger ones through tiles */
-    PASS_ROWS = 8,   /* rows that meet the weights in one pass of a streaming kernel                   */
+    ROW_PAD = 32,    /* f32 rows are padded with zeros to so many values */
+    ACT_PAD = 1024,  /* and rows of activations begin at multiples of so many */
+    STREAM_ROWS = 32, /* batches of a network with float weights up to here go through the streaming kernels */
+    FEW_ROWS = 128,   /* of quantised weights through rows_product.h, larger ones through tiles             */
+    HEAD_ROWS = 32,   /* rows of the head's product at a time                                              */
+    PASS_ROWS = 8,    /* rows that meet the weights in one pass of a streaming kernel                      */
     MAX_HEAD = 256,  /* dimensions of a head                      */
     MAX_SPLITS = 32, /* pieces a row's context is cut into        */
     MAX_JOBS = 3     /* matrices in one launch                    */
@@ -47,15 +51,14 @@ typedef struct dev_matrix {
     uint32_t q_row, h_row, s_row, d_row; /* bytes from a row to the next */
 } dev_matrix;
 
-/* 32 quantised activations: x = d * q, and the sums that meet offsets and minima. */
+/* 32 quantised activations: x = d * q, and the sums of x that meet offsets and minima. */
 typedef struct act_rec {
-    float d;
-    int16_t sum_lo, sum_hi; /* of q[0..15], q[16..31] */
+    float d, lo, hi, all; /* sums of x[0..15], x[16..31], both */
 } act_rec;
 
 /* Activation rows in the forms that products take. scale multiplies the product of a row (an RMS norm's factor). */
 typedef struct dev_acts {
-    int8_t *q;    /* [rows][stride]             */
+    int16_t *q;   /* [rows][stride]             */
     act_rec *rec; /* [rows][stride / 32]        */
     float *f;     /* [rows][stride]             */
     float *scale; /* [rows]; NULL = 1           */
@@ -67,7 +70,8 @@ typedef struct cuda_queue {
     void *stream; /* cudaStream_t */
     int32_t n_sm;
     int32_t per_sm;   /* blocks of a one-row product that an SM gets: room beside them lets the next launch settle in */
-    int32_t act_rows; /* outputs in a tile of PRODUCT_ACT, a part of a unit; 0 = as fits */
+    int32_t act_rows; /* outputs of a block of PRODUCT_ACT; 0 = evenly over the device */
+    int32_t shared_bytes; /* shared memory that a block may have */
     bool has_mma;     /* 8.0 or later: m16n8k16 on the tensor cores */
     bool has_pdl;     /* compute capability 9.0 or later                                               */
     bool is_chained;  /* the work before is a kernel of ours: the next may start early and wait inside */
@@ -85,7 +89,9 @@ typedef struct product_args {
     float *y[MAX_JOBS];
     const float *bias[MAX_JOBS]; /* NULL = none */
     int32_t first_tile[MAX_JOBS + 1];
-    int32_t n_jobs, n_rows, tile_rows, y_stride;
+    int32_t n_jobs, n_rows, y_stride;
+    int32_t tile_rows, n_longer; /* rows of a block; PRODUCT_ACT: the first n_longer blocks take one more */
+    bool is_copied;              /* filled in: the one row goes through shared memory */
     dev_acts in; /* used when x is NULL */
     /* the fused form, one row: in = norm(x) */
     const float *x, *norm;
@@ -94,7 +100,6 @@ typedef struct product_args {
     dev_acts out;     /* PRODUCT_ACT: f is always there */
     int32_t *arrived; /* PRODUCT_ACT, quantised: [n_out / UNIT], zero between launches */
     bool is_gelu, is_out_quantised;
-    bool is_copied; /* filled in: the one row goes through shared memory */
     float softcap;  /* of what is stored; 0 = none */
 } product_args;
 
@@ -115,8 +120,16 @@ typedef struct dev_kv {
     uint32_t v, k_scales, v_scales, head_bytes; /* offsets inside a head's run, and its size */
 } dev_kv;
 
+/* f32 rows [n_rows][stride] as the sum of n arrays, part values apart. */
+typedef struct row_parts {
+    const float *y;
+    int32_t stride, n;
+    int64_t part;
+} row_parts;
+
 typedef struct heads_args {
-    float *qkv; /* [n_rows][stride]: Q heads, K heads, V heads */
+    row_parts raw; /* [n_rows]: Q heads, K heads, V heads */
+    float *qkv;    /* [n_rows][stride]: where made ready Q heads are put */
     int32_t stride;
     int32_t n_head, n_head_kv, d_head, n_rot;
     bool is_halves;
@@ -138,7 +151,8 @@ typedef struct attend_args {
     float *out;       /* f32 [n_rows][out_stride] */
     int32_t out_stride;
     dev_acts quantised; /* q NULL = not wanted */
-    float *parts;       /* [n_rows][n_head][MAX_SPLITS][d_head padded to 4, and 4] */
+    float *parts;       /* [n_rows][n_head][most_splits][d_head padded to 4, and 4] */
+    int32_t most_splits;
     int32_t *arrived;   /* [n_rows][n_head_kv], zero between launches */
 } attend_args;
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/cuda/gemm.h"
+#include "backend/cuda/rows_product.h"
 #include "backend/cuda/stream.h"
 #include "base/checked.h"
 
@@ -42,18 +43,42 @@ static dev_kv kv_of(kv_type type, int32_t d) {
     return kv;
 }
 
+static bool is_quantised(const network *net) {
+    for (int32_t i = 0; i < net->n_layer; i++) {
+        const network_layer *l = &net->layers[i];
+        const tensor *const all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
+        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+            if (cuda_is_float((int32_t)all[j]->type)) return false;
+    }
+    return true;
+}
+
+/* Pieces of the longest context: no more than keep a large device busy. Of the model and n_ctx alone. */
+static int32_t most_pieces(const network *net, int32_t n_ctx) {
+    const int32_t n = cuda_attend_splits(n_ctx), most = max32(128 / net->n_head_kv, 4);
+    return n < most ? n : most;
+}
+
+/* Products of few rows leave their splits side by side. */
+static int32_t few_width(const work_shape *s) {
+    return max32(ROWS_MAX_SPLITS * max32(s->qkv_stride, s->embd_stride), 2 * s->ff_stride);
+}
+
 static work_shape shape_of(const network *net, const work_limits *lim) {
     const int32_t n_q = net->n_head * net->d_head, n_kv = net->n_head_kv * net->d_head;
-    work_shape s = {.embd_stride = pad(net->n_embd, ROW_PAD),
+    work_shape s = {.embd_stride = pad(net->n_embd, ACT_PAD),
                     .qkv_stride = pad(n_q + 2 * n_kv, ROW_PAD),
-                    .att_stride = pad(n_q, ROW_PAD),
-                    .ff_stride = pad(net->n_ff, ROW_PAD),
+                    .att_stride = pad(n_q, ACT_PAD),
+                    .ff_stride = pad(net->n_ff, ACT_PAD),
+                    .is_quantised = is_quantised(net),
                     .max_pages = (lim->n_ctx + KV_PAGE - 1) / KV_PAGE,
                     .kv = kv_of(lim->kv, net->d_head)};
     for (int32_t i = 0; i < NETWORK_MAX_ROPES; i++)
         if (net->ropes[i][0].inv_freq) s.n_ropes = i + 1;
     for (int32_t i = 0; i < net->n_layer; i++)
         if (net->layers[i].w_gate.type != net->layers[i].w_up.type) s.has_mixed = true;
+    s.few_splits = most_pieces(net, lim->n_ctx);
+    s.few_width = few_width(&s);
     s.half_stride = max32(max32(s.embd_stride, s.att_stride), s.ff_stride);
     s.raw_row = net->embd.row_bytes;
     if (s.raw_row < (size_t)s.embd_stride * sizeof(float)) s.raw_row = (size_t)s.embd_stride * sizeof(float); /* set_hidden */
@@ -62,7 +87,7 @@ static work_shape shape_of(const network *net, const work_limits *lim) {
     s.mail_bytes = (5 * rows + rows * (size_t)s.max_pages) * sizeof(int32_t) + 64 + rows * s.raw_row;
     s.page_bytes = (size_t)net->n_head_kv * s.kv.head_bytes;
     s.layer_bytes = s.page_bytes * (size_t)lim->n_pages;
-    if (lim->max_rows > FEW_ROWS) {
+    if (lim->max_rows > (s.is_quantised ? FEW_ROWS : STREAM_ROWS)) {
         const size_t all = 2 * (size_t)s.ff_stride * (size_t)s.embd_stride * sizeof(uint16_t);
         s.unpacked_bytes = all < UNPACKED_BYTES ? all : UNPACKED_BYTES;
         const size_t qkv = (size_t)s.qkv_stride * (size_t)s.embd_stride * sizeof(uint16_t);
@@ -92,20 +117,22 @@ static void lay_out(taker *t, const network *net, const work_limits *lim, const 
     b->qkv = take(t, rows, (uint64_t)s->qkv_stride * f);
     b->att = take(t, rows, (uint64_t)s->att_stride * f);
     b->ff = take(t, rows, (uint64_t)s->ff_stride * f);
-    b->up = take(t, s->has_mixed ? rows : 0, (uint64_t)s->ff_stride * f);
-    lay_out_acts(t, &b->a, rows, max32(s->embd_stride, s->att_stride));
-    lay_out_acts(t, &b->b, rows, s->ff_stride);
-    b->parts = take(t, few * (size_t)net->n_head * MAX_SPLITS, (uint64_t)(net->d_head + 8) * f);
+    b->up = take(t, s->has_mixed && !s->is_quantised ? rows : s->has_mixed, (uint64_t)s->ff_stride * f);
+    const size_t acts = s->is_quantised ? PASS_ROWS : rows; /* else rows.c has halves */
+    lay_out_acts(t, &b->a, acts, max32(s->embd_stride, s->att_stride));
+    lay_out_acts(t, &b->b, acts, s->ff_stride);
+    b->parts = take(t, few * (size_t)net->n_head * (size_t)s->few_splits, (uint64_t)(net->d_head + 8) * f);
     b->arrived = take(t, few, (uint64_t)net->n_head * sizeof(int32_t));
     b->half_units = take(t, (uint64_t)s->ff_stride / UNIT, sizeof(int32_t));
     b->cos = take(t, rows * (size_t)s->n_ropes, (uint64_t)(net->n_rot / 2) * f);
     b->sin = take(t, rows * (size_t)s->n_ropes, (uint64_t)(net->n_rot / 2) * f);
-    b->logits = take(t, lim->max_out > PASS_ROWS ? PASS_ROWS : 0, (uint64_t)net->n_vocab * f);
+    b->logits = take(t, (uint64_t)(lim->max_out < HEAD_ROWS ? lim->max_out : HEAD_ROWS), (uint64_t)net->n_vocab * f);
     b->mail = take(t, 1, s->mail_bytes);
-    if (s->tile_width == 0) return;
+    const size_t tile = rows * (size_t)s->tile_width, few_parts = lim->max_rows > 1 || lim->is_uniform ? few * (size_t)s->few_width : 0;
     b->half = take(t, rows, (uint64_t)s->half_stride * sizeof(uint16_t));
     b->half_scale = take(t, rows, f);
-    b->tile = take(t, rows, (uint64_t)s->tile_width * f);
+    b->tile = take(t, tile > few_parts ? tile : few_parts, f);
+    if (s->tile_width == 0) return;
     b->unpacked = take(t, 1, s->unpacked_bytes);
     b->gemm_space = take(t, 1, s->gemm_bytes);
 }
@@ -172,7 +199,7 @@ static galen_status reserve_all(backend_work *w, galen_error *err) {
     cudaStream_t stream = NULL;
     int e = cudaSetDevice(w->b->device);
     if (!e) e = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-    w->queue = (cuda_queue){.stream = stream, .n_sm = w->b->n_sm, .has_pdl = w->b->compute >= 90, .has_mma = w->b->compute >= 80};
+    w->queue = (cuda_queue){.stream = stream, .n_sm = w->b->n_sm, .has_pdl = w->b->compute >= 90, .has_mma = w->b->compute >= 80, .shared_bytes = w->b->shared_bytes};
     if (!e) e = cudaHostAlloc((void **)&w->mail, w->shape.mail_bytes, cudaHostAllocDefault);
     const size_t rows = (size_t)(w->lim.max_out < PASS_ROWS ? w->lim.max_out : PASS_ROWS);
     if (!e && rows) e = cudaHostAlloc((void **)&w->logits, rows * (size_t)net->n_vocab * sizeof(float), cudaHostAllocMapped);
