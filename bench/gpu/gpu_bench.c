@@ -133,6 +133,7 @@ typedef struct machine {
     backend *b;
     backend_work *w;
     float *logits; /* pinned by nobody: as a session's */
+    bool is_sampling;
     int32_t *pages;
     kv_pages seq;
 } machine;
@@ -169,7 +170,15 @@ static void run_many(machine *m, int32_t past, int32_t n, int32_t n_out) {
     must(m->api->embed(m->w, &b, &err), &err);
     for (int32_t l = 0; l < m->net->n_layer; l++)
         for (int s = 0; s < N_STAGES; s++) must(m->api->run(m->w, (stage)s, l, &b, &err), &err);
-    if (n_out) must(m->api->head(m->w, &b, m->logits, &err), &err);
+    if (n_out && m->is_sampling) {
+        static const galen_sampling greedy = {.size = sizeof greedy, .top_p = 1, .repeat_penalty = 1};
+        sample_row rows[MAX_SEQS];
+        sample_choice choices[MAX_SEQS];
+        for (int32_t i = 0; i < n; i++) rows[i] = (sample_row){.how = &greedy};
+        must(m->api->sample(m->w, &b, rows, choices, &err), &err);
+    } else if (n_out) {
+        must(m->api->head(m->w, &b, m->logits, &err), &err);
+    }
     must(m->api->sync(m->w, &err), &err);
 }
 
@@ -302,8 +311,7 @@ static void run_case(const bench_case *c) {
     galen_error err;
     machine m = {.api = backend_cuda(), .net = make_network(&a, c->shape, c->type, c->is_mixed)};
     const backend_config cfg = {.n_threads = 8, .has_embed = true, .has_head = true};
-    work_limits lim = {
-        .max_rows = 1, .max_out = MAX_SEQS, .n_ctx = MAX_CTX, .n_pages = MAX_SEQS * SEQ_PAGES, .kv = KV_F16};
+    work_limits lim = {.max_rows = 1, .max_out = MAX_SEQS, .n_ctx = MAX_CTX, .n_pages = MAX_SEQS * SEQ_PAGES, .kv = KV_F16};
     lim.max_rows = c->has_prefill || c->has_long ? MAX_BATCH : 1;
     m.pages = arena_alloc(&a, (size_t)lim.n_pages, sizeof *m.pages);
     for (int32_t i = 0; i < lim.n_pages; i++) m.pages[i] = i;
@@ -328,8 +336,10 @@ static void run_case(const bench_case *c) {
     if (tuning.has_many) {
         static const int n[] = {2, 8, 32, 128};
         for (int i = 0; i < 4; i++) {
+            m.is_sampling = true; /* greedy, on the device */
             decode_many(&m, c->name, n[i], n[i]);
             decode_many(&m, c->name, n[i], 0);
+            m.is_sampling = false;
             snprintf(text, sizeof text, "%s, %d sequences", c->name, n[i]);
             if (tuning.has_stages) stage_times(&m, text);
         }

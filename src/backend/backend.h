@@ -72,7 +72,21 @@ typedef struct work_limits {
 } work_limits;
 
 /* Rows up to which a batch never streams: such batches are recorded as graphs. */
-enum { STREAM_MIN_ROWS = 129, STREAM_LAYERS = 2 };
+enum { STREAM_MIN_ROWS = 33, STREAM_LAYERS = 2 };
+
+/* How the token after an output row is chosen. */
+typedef struct sample_row {
+    const galen_sampling *how; /* checked */
+    const int32_t *history;    /* tokens before it: penalties look back at them, and n_history keys the draw */
+    int32_t n_history;
+} sample_row;
+
+enum { CHOICE_NOT_FINITE = -1, CHOICE_FORBIDDEN = -2 };
+
+typedef struct sample_choice {
+    int32_t id;    /* or CHOICE_: a logit of the row is NaN or infinite; every token is forbidden */
+    float logprob; /* natural, over the unmasked, unscaled logits */
+} sample_choice;
 
 typedef struct backend_api {
     const char *name; /* "cpu", "ref", "cuda" */
@@ -106,6 +120,13 @@ typedef struct backend_api {
     galen_status (*set_hidden)(backend_work *w, const batch *b, const float *x, galen_error *err);
 
     /* ---- optional: NULL = not offered */
+
+    /** In place of head: choose the token that follows each row of b->out_row, as runtime/sampler.c would from the same logits
+     * but for a draw that falls within a rounding of a boundary. out [n_out] in host memory, valid after sync; the logits stay on
+     *  the device. rows [n_out] and what they point to are read, not kept.
+     *  Errors  UNSUPPORTED more biases or a longer window than the device takes, ARG more rows: nothing has happened, head may
+     *          follow; DEVICE. */
+    galen_status (*sample)(backend_work *w, const batch *b, const sample_row *rows, sample_choice *out, galen_error *err);
 
     /** Keys (rotated) and values of positions [first, first + n) of one sequence, f32 [n][n_head_kv * d_head] in host memory. The
      *  layer's PART_ATTN lives here, or is streamed here: then the work keeps the KV of STREAM_LAYERS streamed layers in turn,

@@ -123,7 +123,8 @@ static galen_status run_text(const backend_api *api, const network *net, const i
                              float *logits, galen_error *err) {
     static int32_t pages[MAX_TEXT / KV_PAGE], pos[TEXT_BATCH], seq[TEXT_BATCH], row[TEXT_BATCH];
     const backend_config cfg = {.n_threads = 16, .has_embed = true, .has_head = true};
-    const work_limits lim = {.max_rows = chunk, .max_out = chunk, .n_ctx = n, .n_pages = (n + KV_PAGE - 1) / KV_PAGE, .kv = KV_F16};
+    const work_limits lim = {
+        .max_rows = chunk, .max_out = chunk, .n_ctx = n, .n_pages = (n + KV_PAGE - 1) / KV_PAGE, .kv = KV_F16};
     const kv_pages seqs = {pages, lim.n_pages};
     backend *b = NULL;
     backend_work *w = NULL;
@@ -177,7 +178,8 @@ void test_text(const char *path, const char *ids_path) {
         return;
     }
     const network *net = model_network(m);
-    float *cpu = malloc(sizeof *cpu * (size_t)n * (size_t)net->n_vocab), *got = malloc(sizeof *got * (size_t)n * (size_t)net->n_vocab);
+    float *cpu = malloc(sizeof *cpu * (size_t)n * (size_t)net->n_vocab),
+          *got = malloc(sizeof *got * (size_t)n * (size_t)net->n_vocab);
     check_that(cpu && got && !run_text(backend_cpu(), net, ids, n, 64, cpu, &err), "cpu: %s", err.msg);
     for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
         memset(got, 0xff, sizeof *got * (size_t)n * (size_t)net->n_vocab);
@@ -191,8 +193,8 @@ void test_text(const char *path, const char *ids_path) {
             most = k > most || isnan(k) ? k : most;
             same += (double)is_same / n;
         }
-        printf("  text, %d tokens, batches of %3d against the CPU: mean KL %.3g, most %.3g, same top %.2f %%\n", n, chunks[c], kl, most,
-               100 * same);
+        printf("  text, %d tokens, batches of %3d against the CPU: mean KL %.3g, most %.3g, same top %.2f %%\n", n, chunks[c], kl,
+               most, 100 * same);
         check_bound("KL against the CPU, a page of text", kl, 1e-3, "%s, batches of %d", path, chunks[c]);
         check_that(same >= 0.99, "%s: same top token %.4f", path, same);
     }

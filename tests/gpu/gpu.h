@@ -23,11 +23,12 @@ void device_free(void *p);
 
 void test_kernels(void);
 void test_units(void);
+void test_sampling(void);
 void test_rows(void); /* a part of kernels */
 void test_networks(void);
 void test_failures(void);
 void test_splits(void); /* models split between CPU and GPU */
-void test_small(void); /* every kernel of a step once or twice */
+void test_small(void);  /* every kernel of a step once or twice */
 void test_golden(const char *dir);
 /** The model of a file over the token ids of another (text, a number a line), on the CPU and here. */
 void test_text(const char *path, const char *ids_path);

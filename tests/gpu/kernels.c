@@ -113,9 +113,8 @@ static void read_back(inputs *in, const product_case *c, bool is_float) {
     for (int r = 0; r < c->n_rows; r++)
         for (int i = 0; i < c->n_in; i++) {
             const int u = i / UNIT;
-            const double v = is_float ? (double)f[r * stride + i]
-                                      : (double)rec[r * (stride / UNIT) + u].d *
-                                            q[r * stride + act_at(i)];
+            const double v =
+                is_float ? (double)f[r * stride + i] : (double)rec[r * (stride / UNIT) + u].d * q[r * stride + act_at(i)];
             in->meant[r * c->n_in + i] = v * (double)scale[r];
         }
     free(q);
@@ -257,8 +256,8 @@ static const product_case float_products[] = {
     {1024, 96, 5, PRODUCT_ACT, true, "gate and up, 5 of 8 columns"},
 };
 
-/* The activation's output as levels: blocks of any number of rows, units joined by the block that comes last, give the same bytes,
- * and they mean what the float output says. */
+/* The activation's output as levels: blocks of any number of rows, units joined by the block that comes last, give the same
+ * bytes, and they mean what the float output says. */
 static void units_in_parts(cuda_queue *q, int type) {
     enum { N_IN = 1024, N_FF = 1056, N_PADDED = 2048, N_WAYS = 6 };
     static const int rows[N_WAYS] = {UNIT, 16, 8, 27, 0, 45}; /* 0: as the device is shared out */
@@ -373,7 +372,8 @@ static void rows_product(cuda_queue *q, int type, const rows_case *c) {
         }
         for (int o = 0; o < c->n_out; o++) {
             double v = 0, got = 0;
-            for (int i = 0; i < c->n_in; i++) v += (double)w.values[(size_t)o * (size_t)c->n_in + (size_t)i] * meant[r * c->n_in + i];
+            for (int i = 0; i < c->n_in; i++)
+                v += (double)w.values[(size_t)o * (size_t)c->n_in + (size_t)i] * meant[r * c->n_in + i];
             for (int s = 0; s < c->n_splits; s++) got += (double)y[(size_t)(s * c->n_rows + r) * stride + 2 + (size_t)o];
             diff += (got - v) * (got - v), all += v * v;
         }
@@ -427,6 +427,7 @@ void test_kernels(void) {
     cuda_queue q = queue();
     test_units();
     test_rows();
+    test_sampling();
     for (int type = 0; type < TENSOR_TYPE_END; type++) {
         if (!cuda_takes(type)) continue;
         const bool is_float = cuda_is_float(type), is_small = tensor_type_get((uint32_t)type)->block_weights <= 32;

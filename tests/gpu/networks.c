@@ -84,7 +84,12 @@ static record play(const backend_api *api, const network *net, const play_opts *
         for (int i = 0; i < N_SEQS; i++)
             if (p < pages[i].n_pages) ids[i][p] = n_pages - 1 - next++;
     const backend_config cfg = {.n_threads = 2, .has_embed = true, .has_head = true};
-    const work_limits lim = {.max_rows = MAX_ROWS, .max_out = MAX_ROWS, .n_ctx = o->n_ctx, .n_pages = n_pages, .kv = o->kv, .is_uniform = o->is_uniform};
+    const work_limits lim = {.max_rows = MAX_ROWS,
+                             .max_out = MAX_ROWS,
+                             .n_ctx = o->n_ctx,
+                             .n_pages = n_pages,
+                             .kv = o->kv,
+                             .is_uniform = o->is_uniform};
     galen_status st = api->open(&b, net, &cfg, &err);
     if (!st) st = api->work_open(&w, b, &lim, &err);
     for (int first = 0; !st && first < (o->is_alone ? N_SEQS : 1); first++)
@@ -283,8 +288,7 @@ static void nan_stays_home(void) {
             for (int i = 0; i < spec.n_embd; i++) row[i] = i == 3 ? NAN : 1;
             tensor_type_get((uint32_t)spec.weights)->quantise(row, (void *)(uintptr_t)net->embd.data, spec.n_embd);
             free(row);
-            play_opts o = {
-                .length = length, .chunk = chunk, .is_uniform = true, .kv = (kv_type)kv, .n_ctx = 64, .ill_seq = -1};
+            play_opts o = {.length = length, .chunk = chunk, .is_uniform = true, .kv = (kv_type)kv, .n_ctx = 64, .ill_seq = -1};
             record want = play(backend_cuda(), net, &o);
             o.ill_seq = 1;
             o.ill_pos = 21;
@@ -353,6 +357,7 @@ void test_small(void) {
         record_free(&want);
         arena_free(&mem);
     }
+    test_sampling();
 }
 
 void test_networks(void) {

@@ -324,9 +324,11 @@ __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const __grid_con
 /* ---------------------------------------------------------------- tensor cores */
 
 /* KV_F16 and heads of D = 64 or 128: a warp meets 16 positions with up to 8 query heads at a time, all operands straight from
- * memory by way of a place of its own in shared memory, where the next 16 are on their way meanwhile. Query heads are the rows of the matrix operations (of 16 rows, 8 stay empty), positions and then dimensions the columns. The order of dimensions within a sum is free, so a lane takes 16 bytes of K, eight dimensions, as the operands of two
- * operations; of V it takes 16 bytes of four positions and pairs them. Q goes in as the sum of two halves, so scores are as
- * exact as f32; the weights are rounded to halves. */
+ * memory by way of a place of its own in shared memory, where the next 16 are on their way meanwhile. Query heads are the rows of
+ * the matrix operations (of 16 rows, 8 stay empty), positions and then dimensions the columns. The order of dimensions within a
+ * sum is free, so a lane takes 16 bytes of K, eight dimensions, as the operands of two operations; of V it takes 16 bytes of four
+ * positions and pairs them. Q goes in as the sum of two halves, so scores are as exact as f32; the weights are rounded to halves.
+ */
 #if __CUDA_ARCH__ >= 800
 __device__ static inline void multiply(float &c0, float &c1, uint32_t a0, uint32_t a2, uint32_t b0, uint32_t b1) {
     [[maybe_unused]] float unused0, unused1;
@@ -369,15 +371,16 @@ template <int D> struct kv_stage {
 
     __device__ static void copy(uint4 *to, const uint8_t *from, bool is_live) {
         const int n = is_live ? 16 : 0; /* the rest is filled with zeros */
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from), "r"(n)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from),
+                     "r"(n)
                      : "memory");
     }
     /* Which of the 16 positions a lane's piece j of V is. */
     __device__ static int at(int j) {
         return 2 * (threadIdx.x % 4) + (j & 1) + 8 * (j >> 1);
     }
-    /* Positions base .. base + 15: K 8 j + g, dimensions 32 i + 8 t and on; V at(j), dimensions 64 i + 8 g and on. V of what is not
-     * seen may be anything, and nothing times NaN is NaN. */
+    /* Positions base .. base + 15: K 8 j + g, dimensions 32 i + 8 t and on; V at(j), dimensions 64 i + 8 g and on. V of what is
+     * not seen may be anything, and nothing times NaN is NaN. */
     __device__ void ask(const heads_args &h, const piece &c, int base) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
         if (base < c.end) {
@@ -386,7 +389,8 @@ template <int D> struct kv_stage {
 #pragma unroll
             for (int j = 0; j < 2; j++)
 #pragma unroll
-                for (int i = 0; i < D / 32; i++) copy(own + 32 * (j * (D / 32) + i), run + (8 * j + g) * D * 2 + 64 * i + 16 * t, true);
+                for (int i = 0; i < D / 32; i++)
+                    copy(own + 32 * (j * (D / 32) + i), run + (8 * j + g) * D * 2 + 64 * i + 16 * t, true);
 #pragma unroll
             for (int j = 0; j < 4; j++)
 #pragma unroll

@@ -195,6 +195,7 @@ const backend_api *backend_cuda(void) {
                                     .embed = cuda_embed,
                                     .run = cuda_run,
                                     .head = cuda_head,
+                                    .sample = cuda_sample,
                                     .sync = cuda_sync,
                                     .get_hidden = cuda_get_hidden,
                                     .set_hidden = cuda_set_hidden,

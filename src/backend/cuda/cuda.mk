@@ -53,7 +53,7 @@ $(B)/libgalen-cuda.so: $(CUDA_CU_OBJ) $(CUDA_C_OBJ) $(CUDA_CORE_OBJ)
 
 # The cpu backend and the model reader come along, so that one binary compares everything with the reference.
 GPU_CORE_OBJ := $(CUDA_CORE_OBJ) $(patsubst %.c,$(B)/%.o,$(filter-out $(SKIP_$(ARCH)) src/model/synth%.c,$(wildcard src/gguf/*.c \
-                src/model/*.c src/backend/*.c src/backend/cpu/*.c src/backend/cpu/ref/*.c)))
+                src/model/*.c src/backend/*.c src/runtime/sampler.c src/backend/cpu/*.c src/backend/cpu/ref/*.c)))
 GPU_BINARIES := $(B)/tests/gpu/gpu_test $(B)/bench/gpu/gpu_bench
 gpu-tests: $(GPU_BINARIES)
 $(B)/tests/gpu/%.o $(B)/bench/gpu/%.o: CPPFLAGS += -isystem $(CUDA_HOME)/include -Itests/kernels -Itests/gpu

@@ -183,7 +183,8 @@ template <int T> struct format {
     /* x: levels 0..31, two to a word. Plain nibbles stay where they are: the high ones count for 16 times their value. */
     static constexpr bool has_plain_nibbles = T == TENSOR_Q4_0 || T == TENSOR_Q4_1 || T == TENSOR_Q4_K;
     static constexpr float sum_unit = has_plain_nibbles ? 1.0f / 16 : 1.0f; /* what the sums count in */
-    template <int FROM> static __device__ __forceinline__ void sums(const unit_bits &b, const int4 &x0, const int4 &x1, int &sum) {
+    template <int FROM>
+    static __device__ __forceinline__ void sums(const unit_bits &b, const int4 &x0, const int4 &x1, int &sum) {
         const int x[8] = {x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w};
 #pragma unroll
         for (int j = 0; j < 4; j++) { /* words FROM .. FROM + 3 */
@@ -216,7 +217,8 @@ template <int T> struct format {
         const float d = d_of(b);
         if constexpr (is_signed_k) {
             constexpr float offset = T == TENSOR_Q3_K ? 4 : 32;
-            return d * fmaf((float)s_lo(b), fmaf(-offset, a.y, a.x * (float)lo), (float)s_hi(b) * fmaf(-offset, a.z, a.x * (float)hi));
+            return d * fmaf((float)s_lo(b), fmaf(-offset, a.y, a.x * (float)lo),
+                            (float)s_hi(b) * fmaf(-offset, a.z, a.x * (float)hi));
         }
         if constexpr (T == TENSOR_Q2_K)
             return fmaf(d * a.x, (float)((int)(b.s & 15) * lo + (int)(b.s >> 8 & 15) * hi),
@@ -263,8 +265,9 @@ template <int T> struct format {
 /* Run body with T a compile-time constant for every weight type, or for the quantised ones. */
 #define FORMATS_QUANT(X)                                                                                                         \
     X(TENSOR_Q8_0)                                                                                                               \
-    X(TENSOR_Q4_0) X(TENSOR_Q4_1) X(TENSOR_Q5_0) X(TENSOR_Q5_1) X(TENSOR_IQ4_NL) X(TENSOR_Q2_K) X(TENSOR_Q3_K) X(TENSOR_Q4_K)    \
-        X(TENSOR_Q5_K) X(TENSOR_Q6_K) X(TENSOR_IQ4_XS)
+    X(TENSOR_Q4_0)                                                                                                               \
+    X(TENSOR_Q4_1) X(TENSOR_Q5_0) X(TENSOR_Q5_1) X(TENSOR_IQ4_NL) X(TENSOR_Q2_K) X(TENSOR_Q3_K) X(TENSOR_Q4_K) X(TENSOR_Q5_K)    \
+        X(TENSOR_Q6_K) X(TENSOR_IQ4_XS)
 #define FORMATS_FLOAT(X) X(TENSOR_F32) X(TENSOR_F16) X(TENSOR_BF16)
 
 #endif

@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>
 
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/sample.h"
 #include "backend/plugin.h"
 
 typedef struct gemm gemm;         /* cuBLASLt, where it is installed; gemm.h */
@@ -47,9 +48,9 @@ struct backend {
 typedef struct work_buffers {
     float *x, *qkv, *att, *ff, *up, *tmp; /* [max_rows][a row, padded] */
     dev_acts a, b;                        /* products' inputs: of n_embd or n_q values; of n_ff */
-    float *parts;        /* of attention: [few rows][n_head][splits][d_head padded and 4] */
-    int32_t *arrived;    /* of attention's pieces: [few rows][n_head]  */
-    int32_t *half_units; /* of halves of quantised units: [n_ff / 32]  */
+    float *parts;                         /* of attention: [few rows][n_head][splits][d_head padded and 4] */
+    int32_t *arrived;                     /* of attention's pieces: [few rows][n_head]  */
+    int32_t *half_units;                  /* of halves of quantised units: [n_ff / 32]  */
     float *cos, *sin;
     float *logits;      /* [HEAD_ROWS][n_vocab] */
     uint8_t *mail;      /* the batch: see mailbox */
@@ -58,6 +59,12 @@ typedef struct work_buffers {
     float *tile;        /* [max_rows][tile_width]: their results; or of few rows, [splits][rows] */
     uint16_t *unpacked; /* weights as halves, a piece of a stage            */
     void *gemm_space;
+    uint8_t *hows; /* sample_how [rows], lists */
+    sample_result *choices;
+    float *adjusted; /* scratch of sample.h, [SAMPLE_ROWS] of each */
+    int32_t *counts;
+    uint64_t *keys;
+    double *weights;
 } work_buffers;
 
 typedef struct work_shape {
@@ -68,9 +75,10 @@ typedef struct work_shape {
     size_t mail_bytes, raw_row; /* raw_row: an embedding as the file has it, or f32, padded to 16 */
     dev_kv kv;                  /* of a page */
     size_t page_bytes, layer_bytes;
-    bool has_mixed;    /* a gate and its other half differ in type */
-    bool is_quantised; /* every matrix of a layer is */
+    bool has_mixed;     /* a gate and its other half differ in type */
+    bool is_quantised;  /* every matrix of a layer is */
     int32_t few_splits; /* pieces of attention that the longest context is cut into */
+    int32_t n_padded;   /* n_vocab up to a power of two */
     int32_t few_width;  /* values that few rows' products may take, of a row        */
 } work_shape;
 
@@ -110,10 +118,14 @@ struct backend_work {
     void *kv, *memory;
     size_t kv_bytes, buffer_bytes;
     work_buffers buf;
-    uint8_t *mail;      /* pinned [mail_bytes] */
-    float *logits;      /* pinned [PASS_ROWS][n_vocab] */
-    float *logits_to;   /* where the caller wants them; NULL = nothing due */
-    int32_t n_logits;   /* rows */
+    uint8_t *mail;             /* pinned [mail_bytes] */
+    float *logits;             /* pinned [PASS_ROWS][n_vocab] */
+    float *logits_to;          /* where the caller wants them; NULL = nothing due */
+    int32_t n_logits;          /* rows */
+    uint8_t *hows;             /* pinned: what sampling is told */
+    sample_result *choices;    /* pinned [SAMPLE_ALL_ROWS] */
+    sample_choice *choices_to; /* as logits_to */
+    int32_t n_choices;
     gemm *gemm;         /* NULL when cuBLASLt is not there */
     streamer *streamer; /* NULL when nothing is streamed */
     batch_state batch;
@@ -162,7 +174,7 @@ galen_status cuda_queue_operation(backend_work *w, int32_t op, float *logits, ga
 /** Few rows of quantised weights: rows.c. */
 galen_status cuda_queue_rows(backend_work *w, stage s, int32_t layer, galen_error *err);
 bool cuda_takes_rows(const backend_work *w);
-bool cuda_is_lone(const backend_work *w); /* one row, with everything fused into five kernels a layer */
+bool cuda_is_lone(const backend_work *w);                           /* one row, with everything fused into five kernels a layer */
 row_parts cuda_rows_qkv(const backend_work *w, const dev_layer *l); /* what attn_in has left */
 galen_status cuda_rows_head(backend_work *w, const int32_t *out_row, int32_t n, float *logits, galen_error *err);
 bool cuda_is_attention_fused(const backend_work *w);
@@ -178,6 +190,13 @@ galen_status cuda_embed(backend_work *w, const batch *b, galen_error *err);
 galen_status cuda_run(backend_work *w, stage s, int32_t layer, const batch *b, galen_error *err);
 galen_status cuda_head(backend_work *w, const batch *b, float *logits, galen_error *err);
 galen_status cuda_sync(backend_work *w, galen_error *err);
+galen_status cuda_sample(backend_work *w, const batch *b, const sample_row *rows, sample_choice *out, galen_error *err);
+/** Pinned and device bytes of what sampling is told. */
+size_t cuda_hows_bytes(const work_limits *lim);
+/** The batch's stages are queued, and what sampling was told last is done with. */
+galen_status cuda_begin_sample(backend_work *w, galen_error *err);
+/** Keep the first failure for sync. Returns st. */
+galen_status cuda_remember(backend_work *w, galen_status st, const galen_error *err);
 galen_status cuda_get_hidden(backend_work *w, const batch *b, float *x, galen_error *err);
 galen_status cuda_set_hidden(backend_work *w, const batch *b, const float *x, galen_error *err);
 

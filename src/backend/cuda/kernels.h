@@ -89,7 +89,8 @@ int32_t cuda_activate_half(cuda_queue *q, const row_parts *both, const float *sc
                            int32_t out_stride, float *scale_out, int32_t n, int32_t n_rows, bool is_gelu);
 
 /** logits = y * scale[r], soft-capped, n values of each row, in place. */
-int32_t cuda_finish_logits(cuda_queue *q, float *y, int64_t y_stride, const float *scale, float softcap, int32_t n, int32_t n_rows);
+int32_t cuda_finish_logits(cuda_queue *q, float *y, int64_t y_stride, const float *scale, float softcap, int32_t n,
+                           int32_t n_rows);
 
 /** Scale and bias, QK-norm and rotation of Q and K in place, K and V into their pages. */
 int32_t cuda_heads(cuda_queue *q, const heads_args *p);

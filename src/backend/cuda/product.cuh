@@ -1,5 +1,5 @@
-/* y = W x for one activation row, of float types up to NC rows; the weights are read once. More rows of quantised types: rows.cuh.
- * Launch    a block of 8 warps takes tile_rows weight rows of one matrix (PRODUCT_ACT: of the gate and the same of the
+/* y = W x for one activation row, of float types up to NC rows; the weights are read once. More rows of quantised types:
+ * rows.cuh. Launch    a block of 8 warps takes tile_rows weight rows of one matrix (PRODUCT_ACT: of the gate and the same of the
  *           other half); a warp takes R rows at a time, a lane U units of each: a piece. Two pieces are on their way at
  *           any time, and the first two are asked for before the kernel waits for the one ahead of it.
  * Fused     with args.x the block itself computes the RMS norm of the one row and quantises it, in shared memory. The norm's
@@ -98,8 +98,7 @@ __device__ static inline int padded_units(int n) {
 /* What follows the last unit of a row in its group counts for nothing. */
 __device__ static inline void clear_rest(int n, int16_t *q, act_rec *rec) {
     const int first = n / UNIT, n_rest = padded_units(n) - first;
-    for (int i = threadIdx.x; i < 4 * n_rest; i += PRODUCT_THREADS)
-        *(int4 *)(q + act_offset(first + i / 4, i % 4)) = int4{};
+    for (int i = threadIdx.x; i < 4 * n_rest; i += PRODUCT_THREADS) *(int4 *)(q + act_offset(first + i / 4, i % 4)) = int4{};
     for (int i = threadIdx.x; i < n_rest; i += PRODUCT_THREADS) *(float4 *)(rec + first + i) = float4{};
 }
 
@@ -256,7 +255,8 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>())
     int v = warp, k = 0; /* of the piece to be asked for next */
     const auto ask = [&](state &to) {
         /* an odd block's last row comes with the one before it */
-        if (v < n_steps) to.load(rows, is_act || R == 1 || R * v + 1 < mine.n ? v * step_units : max(mine.n - R, 0) * n_units, k, n_units);
+        if (v < n_steps)
+            to.load(rows, is_act || R == 1 || R * v + 1 < mine.n ? v * step_units : max(mine.n - R, 0) * n_units, k, n_units);
         if (++k == n_pieces) k = 0, v += PRODUCT_WARPS;
     };
     ask(now);
@@ -284,23 +284,23 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>())
         if (p.x) a.f = own;
 
     const auto stream = [&](const acts_view &a) {
-    for (int at = warp; at < n_steps; at += PRODUCT_WARPS) {
-        float acc[R][NC] = {};
+        for (int at = warp; at < n_steps; at += PRODUCT_WARPS) {
+            float acc[R][NC] = {};
 #pragma unroll unroll /* by two, now and next change places without a move */
-        for (int piece = 0; piece < n_pieces; piece++) {
-            now.meet(a, piece, n_units, acc);
-            now = next;
-            ask(next);
-        }
-#pragma unroll
-        for (int r = 0; r < R; r++)
-#pragma unroll
-            for (int c = 0; c < NC; c++) {
-                const float s = warp_sum(acc[r][c]);
-                const int row = is_act || R == 1 || R * at + 1 < mine.n ? R * at + r : max(mine.n - R, 0) + r;
-                if (lane == 0 && (is_act || row < mine.n)) sums[row * NC + c] = s;
+            for (int piece = 0; piece < n_pieces; piece++) {
+                now.meet(a, piece, n_units, acc);
+                now = next;
+                ask(next);
             }
-    }
+#pragma unroll
+            for (int r = 0; r < R; r++)
+#pragma unroll
+                for (int c = 0; c < NC; c++) {
+                    const float s = warp_sum(acc[r][c]);
+                    const int row = is_act || R == 1 || R * at + 1 < mine.n ? R * at + r : max(mine.n - R, 0) + r;
+                    if (lane == 0 && (is_act || row < mine.n)) sums[row * NC + c] = s;
+                }
+        }
     };
     if constexpr (state::is_float) {
         stream(a);
@@ -326,7 +326,9 @@ static cudaError_t product_launch_as(cuda_queue *q, const product_args *p, int n
 
 /* Share the outputs of gate and other half out evenly: every multiprocessor streams as many bytes. Returns the blocks. */
 static int share_act_rows(const cuda_queue *q, product_args *p, int n_slots) {
-    const int n_out = p->w[0].n_out, n = q->act_rows ? (n_out + q->act_rows - 1) / q->act_rows : n_slots < n_out ? n_slots : n_out;
+    const int n_out = p->w[0].n_out, n = q->act_rows       ? (n_out + q->act_rows - 1) / q->act_rows
+                                         : n_slots < n_out ? n_slots
+                                                           : n_out;
     p->tile_rows = q->act_rows ? q->act_rows : n_out / n;
     p->n_longer = q->act_rows ? 0 : n_out % n;
     return n;

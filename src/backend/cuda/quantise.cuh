@@ -1,6 +1,6 @@
-/* Activations to 14 bits: 32 share d = max|x| / 8191, q = x / d rounded. Every kernel that quantises does this same arithmetic, so
- * a row's bytes do not depend on which of them did it. A value that is not finite makes d NaN: it reaches every product.
- * Why 14: dp2a meets 16-bit levels at the price of two planes of bytes; 14 of the bits leave room for 16 sums of high nibbles. */
+/* Activations to 14 bits: 32 share d = max|x| / 8191, q = x / d rounded. Every kernel that quantises does this same arithmetic,
+ * so a row's bytes do not depend on which of them did it. A value that is not finite makes d NaN: it reaches every product. Why
+ * 14: dp2a meets 16-bit levels at the price of two planes of bytes; 14 of the bits leave room for 16 sums of high nibbles. */
 #ifndef GALEN_BACKEND_CUDA_QUANTISE_CUH
 #define GALEN_BACKEND_CUDA_QUANTISE_CUH
 

@@ -1,5 +1,5 @@
-/* The stages of a few rows, 2 to FEW_ROWS (1 where a work is uniform), with quantised weights: norms and roundings in kernels of their own, products on the
- * tensor cores in splits of a row, which whatever comes next adds up. */
+/* The stages of a few rows, 2 to FEW_ROWS (1 where a work is uniform), with quantised weights: norms and roundings in kernels of
+ * their own, products on the tensor cores in splits of a row, which whatever comes next adds up. */
 #include "backend/cuda/impl.h"
 #include "backend/cuda/rows_product.h"
 
@@ -131,8 +131,8 @@ galen_status cuda_rows_head(backend_work *w, const int32_t *out_row, int32_t n, 
                    .y = logits,
                    .y_stride = net->n_vocab,
                    .n_splits = 1};
-    int e = cuda_prepare_half(&w->queue, w->buf.x, w->shape.embd_stride, out_row, w->b->weights.out_norm, net->norm_eps, net->n_embd, n,
-                              w->buf.half, a.x_stride, w->buf.half_scale, HALF_UNITS);
+    int e = cuda_prepare_half(&w->queue, w->buf.x, w->shape.embd_stride, out_row, w->b->weights.out_norm, net->norm_eps,
+                              net->n_embd, n, w->buf.half, a.x_stride, w->buf.half_scale, HALF_UNITS);
     if (!e) e = cuda_rows_product(&w->queue, &a);
     if (!e) e = cuda_finish_logits(&w->queue, logits, net->n_vocab, w->buf.half_scale, net->logit_softcap, net->n_vocab, n);
     return check(e, "logits", err);

@@ -115,8 +115,8 @@ __device__ static inline float block_max(float v, float *shared) {
 }
 
 template <typename OUT>
-__global__ void prepare_half_kernel(const float *x, int x_stride, const int32_t *row, const float *norm, float eps, int n, OUT *out,
-                                    int out_stride, float *scale, bool is_units) {
+__global__ void prepare_half_kernel(const float *x, int x_stride, const int32_t *row, const float *norm, float eps, int n,
+                                    OUT *out, int out_stride, float *scale, bool is_units) {
     __shared__ float shared[8];
     const int r = blockIdx.x;
     queue_trigger();

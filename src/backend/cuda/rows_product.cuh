@@ -83,7 +83,7 @@ template <int T> struct rows_layout {
 /* Where a thread's pieces of a tile's weights come from. */
 template <int T, int THREADS> struct rows_source {
     typedef rows_layout<T> layout;
-    static constexpr int n_q = ROWS_TILE * layout::q_pieces / THREADS > 0 ? ROWS_TILE * layout::q_pieces / THREADS : 1;
+    static constexpr int n_q = ROWS_TILE * layout::q_pieces / THREADS > 0 ? ROWS_TILE *layout::q_pieces / THREADS : 1;
     const dev_matrix &m;
     int first;
     const uint8_t *q[n_q];
@@ -185,7 +185,8 @@ template <int T> struct rows_scales {
 };
 
 /* A lane's eight weights of a unit, as halves: w[0..1] are 4t .. 4t + 3, w[2..3] are 16 + 4t and on. */
-template <int T> __device__ __forceinline__ void rows_weights(const uint8_t *q, const uint8_t *h, int u, int t, uint32_t (&w)[4]) {
+template <int T>
+__device__ __forceinline__ void rows_weights(const uint8_t *q, const uint8_t *h, int u, int t, uint32_t (&w)[4]) {
     typedef rows_layout<T> layout;
     constexpr format_bytes b = layout::bytes;
     constexpr bool is_signed = T == TENSOR_Q8_0 || format<T>::is_iq4;

@@ -17,12 +17,13 @@ typedef struct rows_args {
     int32_t n_jobs, n_rows;
     const uint16_t *x; /* halves [n_rows][x_stride], each unit in the order of rows_order */
     int32_t x_stride;
-    float *y;       /* [n_splits][part]: a part is [n_rows][y_stride]; its sum over the splits is what the rest of a stage reads */
-    int64_t part;   /* values from a split's part to the next's */
+    float *y;     /* [n_splits][part]: a part is [n_rows][y_stride]; its sum over the splits is what the rest of a stage reads */
+    int64_t part; /* values from a split's part to the next's */
     int32_t y_stride, n_splits, n_stages; /* n_stages is filled in */
 } rows_args;
 
-/** Splits of a row's units over blocks, for outputs and inputs of these sizes: enough blocks for the device, whatever the rows. */
+/** Splits of a row's units over blocks, for outputs and inputs of these sizes: enough blocks for the device, whatever the rows.
+ */
 int32_t cuda_rows_splits(int32_t n_sm, int64_t n_out, int32_t n_in);
 
 /** first_tile is filled in; n_rows <= FEW_ROWS. */

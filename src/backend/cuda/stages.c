@@ -1,6 +1,6 @@
 /* The stages as kernels on the queue. A batch of few rows goes through the streaming products: with one row five kernels a layer
- * (norms, quantisation, rotation, KV and residual inside them), with more a few small ones beside. More rows of quantised weights:
- * rows.c. Large batches: tiles.c. */
+ * (norms, quantisation, rotation, KV and residual inside them), with more a few small ones beside. More rows of quantised
+ * weights: rows.c. Large batches: tiles.c. */
 #include "backend/cuda/attend_tiles.h"
 #include "backend/cuda/impl.h"
 
@@ -138,8 +138,7 @@ galen_status cuda_queue_heads(backend_work *w, int32_t layer, const float *scale
 
 static bool is_attention_quantised(const backend_work *w, int32_t layer) {
     return w->batch.n_rows <= STREAM_ROWS && !cuda_takes_rows(w) &&
-           !cuda_is_float(cuda_layer(w, STAGE_ATTN_OUT, layer)->wo.type) &&
-           w->b->net->d_head % UNIT == 0;
+           !cuda_is_float(cuda_layer(w, STAGE_ATTN_OUT, layer)->wo.type) && w->b->net->d_head % UNIT == 0;
 }
 
 static galen_status attend_tiles(backend_work *w, int32_t layer, galen_error *err) {
@@ -325,8 +324,8 @@ static galen_status stream_head(backend_work *w, const int32_t *out_row, int32_t
         dev_acts wanted = a;
         *(is_float ? (void **)&wanted.q : (void **)&wanted.f) = NULL;
         p.in = a;
-        const int e = cuda_prepare(&w->queue, w->buf.x, w->shape.embd_stride, out_row, w->b->weights.out_norm, net->norm_eps, net->n_embd,
-                                   n, &wanted);
+        const int e = cuda_prepare(&w->queue, w->buf.x, w->shape.embd_stride, out_row, w->b->weights.out_norm, net->norm_eps,
+                                   net->n_embd, n, &wanted);
         if (e) return cuda_fail(err, e, "output norm");
     }
     return run_products(w, &p, err);

@@ -6,7 +6,7 @@
 #include "backend/cuda/attend_tiles.h"
 #include "backend/cuda/stream.h"
 
-static galen_status remember(backend_work *w, galen_status st, const galen_error *err) {
+galen_status cuda_remember(backend_work *w, galen_status st, const galen_error *err) {
     if (st && !w->is_failed) {
         w->is_failed = true;
         w->failure = *err;
@@ -90,16 +90,16 @@ static galen_status flush(backend_work *w, galen_error *err) {
     w->n_pending = 0;
     w->has_begin = false;
     w->queue.is_chained = false;
-    return remember(w, st, err);
+    return cuda_remember(w, st, err);
 }
 
 static bool is_recorded(const backend_work *w) {
-    return w->batch.n_rows <= STREAM_ROWS || cuda_takes_rows(w);
+    return w->batch.n_rows < STREAM_MIN_ROWS || (cuda_takes_rows(w) && !w->streamer);
 }
 
 /* Queue or record the batch's beginning. */
 static galen_status add_begin(backend_work *w, galen_error *err) {
-    if (!is_recorded(w)) return remember(w, cuda_queue_begin(w, err), err);
+    if (!is_recorded(w)) return cuda_remember(w, cuda_queue_begin(w, err), err);
     w->has_begin = true;
     return GALEN_OK;
 }
@@ -108,7 +108,7 @@ static galen_status add_begin(backend_work *w, galen_error *err) {
 static galen_status add_operation(backend_work *w, int32_t op, galen_error *err) {
     galen_status st;
     if (w->n_pending && op != w->pending_first + w->n_pending && (st = flush(w, err))) return st;
-    if (!is_recorded(w)) return remember(w, cuda_queue_operation(w, op, w->logits_to, err), err);
+    if (!is_recorded(w)) return cuda_remember(w, cuda_queue_operation(w, op, w->logits_to, err), err);
     if (w->n_pending == 0) w->pending_first = op;
     w->n_pending++;
     return GALEN_OK;
@@ -120,11 +120,15 @@ static galen_status add_operation(backend_work *w, int32_t op, galen_error *err)
 static galen_status settle(backend_work *w, galen_error *err) {
     galen_status st = flush(w, err);
     const int e = cudaStreamSynchronize(w->queue.stream);
-    if (!st && e) st = remember(w, cuda_fail(err, e, "a stage"), err);
+    if (!st && e) st = cuda_remember(w, cuda_fail(err, e, "a stage"), err);
     if (!st && w->logits_to && w->n_logits)
         memcpy(w->logits_to, w->logits, (size_t)w->n_logits * (size_t)w->b->net->n_vocab * sizeof(float));
+    for (int32_t i = 0; !st && i < w->n_choices; i++)
+        w->choices_to[i] = (sample_choice){.id = w->choices[i].id, .logprob = w->choices[i].logprob};
     w->logits_to = NULL;
     w->n_logits = 0;
+    w->choices_to = NULL;
+    w->n_choices = 0;
     w->is_busy = false;
     return st;
 }
@@ -207,8 +211,11 @@ static galen_status write_mail(backend_work *w, const batch *b, galen_error *err
     }
     for (int32_t i = 0; i < b->n_out; i++) out[i] = b->out_row[i];
     batch_state *to = &w->batch;
-    *to = (batch_state){
-        .n_rows = b->n_rows, .n_out = b->n_out, .n_seqs = n_lists, .is_decode = n_lists == b->n_rows, .n_splits = most_splits(b, w->shape.few_splits)};
+    *to = (batch_state){.n_rows = b->n_rows,
+                        .n_out = b->n_out,
+                        .n_seqs = n_lists,
+                        .is_decode = n_lists == b->n_rows,
+                        .n_splits = most_splits(b, w->shape.few_splits)};
     to->out_at = sizeof(int32_t) * 2 * (size_t)b->n_rows;
     to->pages_at = to->out_at + sizeof(int32_t) * (size_t)b->n_out;
     to->tiles_at = to->pages_at + sizeof(int32_t) * (size_t)n_lists * (size_t)stride;
@@ -266,7 +273,7 @@ galen_status cuda_run(backend_work *w, stage s, int32_t layer, const batch *b, g
         if (!st) st = cuda_stream_begin(w, s, layer, err);
         if (!st) st = cuda_queue_operation(w, N_STAGES * layer + (int32_t)s, w->logits_to, err);
         if (!st) st = cuda_stream_end(w, s, layer, err);
-        return remember(w, st, err);
+        return cuda_remember(w, st, err);
     }
     return add_operation(w, N_STAGES * layer + (int32_t)s, err);
 }
@@ -283,7 +290,12 @@ galen_status cuda_head(backend_work *w, const batch *b, float *logits, galen_err
         return st ? st : flush(w, err);
     }
     if ((st = flush(w, err))) return st; /* many logits go to the caller's memory, which is another every time */
-    return remember(w, cuda_queue_operation(w, op, w->n_logits ? w->logits : logits, err), err);
+    return cuda_remember(w, cuda_queue_operation(w, op, w->n_logits ? w->logits : logits, err), err);
+}
+
+galen_status cuda_begin_sample(backend_work *w, galen_error *err) {
+    if (w->is_failed) return refuse_failed(w, err);
+    return flush(w, err); /* the batch's beginning has waited for all before it */
 }
 
 galen_status cuda_get_hidden(backend_work *w, const batch *b, float *x, galen_error *err) {
@@ -293,7 +305,7 @@ galen_status cuda_get_hidden(backend_work *w, const batch *b, float *x, galen_er
     const int e = cudaMemcpy2DAsync(x, n, w->buf.x, (size_t)w->shape.embd_stride * sizeof *x, n, (size_t)b->n_rows,
                                     cudaMemcpyDeviceToHost, w->queue.stream);
     const int f = cudaStreamSynchronize(w->queue.stream);
-    if (e || f) st = remember(w, cuda_fail(err, e ? e : f, "reading hidden states"), err);
+    if (e || f) st = cuda_remember(w, cuda_fail(err, e ? e : f, "reading hidden states"), err);
     w->is_busy = true; /* the batch goes on: its mailbox stays */
     return st;
 }

@@ -28,18 +28,18 @@
 #include "tensor/tensor.h"
 
 enum {
-    UNIT = 32,       /* weights in a unit of a quantised type     */
-    UNIT_FLOAT = 8,  /* of a float type                           */
-    UNITS_SUPER = 8, /* units in a block of the K family          */
-    ROW_PAD = 32,    /* f32 rows are padded with zeros to so many values */
-    ACT_PAD = 1024,  /* and rows of activations begin at multiples of so many */
+    UNIT = 32,        /* weights in a unit of a quantised type     */
+    UNIT_FLOAT = 8,   /* of a float type                           */
+    UNITS_SUPER = 8,  /* units in a block of the K family          */
+    ROW_PAD = 32,     /* f32 rows are padded with zeros to so many values */
+    ACT_PAD = 1024,   /* and rows of activations begin at multiples of so many */
     STREAM_ROWS = 32, /* batches of a network with float weights up to here go through the streaming kernels */
     FEW_ROWS = 128,   /* of quantised weights through rows_product.h, larger ones through tiles             */
     HEAD_ROWS = 32,   /* rows of the head's product at a time                                              */
     PASS_ROWS = 8,    /* rows that meet the weights in one pass of a streaming kernel                      */
-    MAX_HEAD = 256,  /* dimensions of a head                      */
-    MAX_SPLITS = 32, /* pieces a row's context is cut into        */
-    MAX_JOBS = 3     /* matrices in one launch                    */
+    MAX_HEAD = 256,   /* dimensions of a head                      */
+    MAX_SPLITS = 32,  /* pieces a row's context is cut into        */
+    MAX_JOBS = 3      /* matrices in one launch                    */
 };
 
 /* A repacked matrix in device memory. */
@@ -69,12 +69,12 @@ typedef struct dev_acts {
 typedef struct cuda_queue {
     void *stream; /* cudaStream_t */
     int32_t n_sm;
-    int32_t per_sm;   /* blocks of a one-row product that an SM gets: room beside them lets the next launch settle in */
-    int32_t act_rows; /* outputs of a block of PRODUCT_ACT; 0 = evenly over the device */
+    int32_t per_sm;       /* blocks of a one-row product that an SM gets: room beside them lets the next launch settle in */
+    int32_t act_rows;     /* outputs of a block of PRODUCT_ACT; 0 = evenly over the device */
     int32_t shared_bytes; /* shared memory that a block may have */
-    bool has_mma;     /* 8.0 or later: m16n8k16 on the tensor cores */
-    bool has_pdl;     /* compute capability 9.0 or later                                               */
-    bool is_chained;  /* the work before is a kernel of ours: the next may start early and wait inside */
+    bool has_mma;         /* 8.0 or later: m16n8k16 on the tensor cores */
+    bool has_pdl;         /* compute capability 9.0 or later                                               */
+    bool is_chained;      /* the work before is a kernel of ours: the next may start early and wait inside */
 } cuda_queue;
 
 typedef enum product_mode {
@@ -92,7 +92,7 @@ typedef struct product_args {
     int32_t n_jobs, n_rows, y_stride;
     int32_t tile_rows, n_longer; /* rows of a block; PRODUCT_ACT: the first n_longer blocks take one more */
     bool is_copied;              /* filled in: the one row goes through shared memory */
-    dev_acts in; /* used when x is NULL */
+    dev_acts in;                 /* used when x is NULL */
     /* the fused form, one row: in = norm(x) */
     const float *x, *norm;
     float eps;
@@ -100,7 +100,7 @@ typedef struct product_args {
     dev_acts out;     /* PRODUCT_ACT: f is always there */
     int32_t *arrived; /* PRODUCT_ACT, quantised: [n_out / UNIT], zero between launches */
     bool is_gelu, is_out_quantised;
-    float softcap;  /* of what is stored; 0 = none */
+    float softcap; /* of what is stored; 0 = none */
 } product_args;
 
 /* Where rows of the batch stand. */
@@ -153,7 +153,7 @@ typedef struct attend_args {
     dev_acts quantised; /* q NULL = not wanted */
     float *parts;       /* [n_rows][n_head][most_splits][d_head padded to 4, and 4] */
     int32_t most_splits;
-    int32_t *arrived;   /* [n_rows][n_head_kv], zero between launches */
+    int32_t *arrived; /* [n_rows][n_head_kv], zero between launches */
 } attend_args;
 
 #endif

@@ -79,6 +79,8 @@ static work_shape shape_of(const network *net, const work_limits *lim) {
         if (net->layers[i].w_gate.type != net->layers[i].w_up.type) s.has_mixed = true;
     s.few_splits = most_pieces(net, lim->n_ctx);
     s.few_width = few_width(&s);
+    s.n_padded = 2;
+    while (s.n_padded < net->n_vocab) s.n_padded *= 2;
     s.half_stride = max32(max32(s.embd_stride, s.att_stride), s.ff_stride);
     s.raw_row = net->embd.row_bytes;
     if (s.raw_row < (size_t)s.embd_stride * sizeof(float)) s.raw_row = (size_t)s.embd_stride * sizeof(float); /* set_hidden */
@@ -109,6 +111,16 @@ static void lay_out_acts(taker *t, dev_acts *a, size_t rows, int32_t stride) {
     a->scale = take(t, rows, sizeof(float));
 }
 
+static void lay_out_choices(taker *t, const network *net, const work_limits *lim, const work_shape *s, work_buffers *b) {
+    const uint64_t rows = (uint64_t)(lim->max_out < SAMPLE_ROWS ? lim->max_out : SAMPLE_ROWS);
+    b->hows = take(t, 1, cuda_hows_bytes(lim));
+    b->choices = take(t, SAMPLE_ALL_ROWS, sizeof *b->choices);
+    b->adjusted = take(t, rows, (uint64_t)net->n_vocab * sizeof(float));
+    b->counts = take(t, rows, (uint64_t)net->n_vocab * sizeof(int32_t));
+    b->keys = take(t, rows, (uint64_t)s->n_padded * sizeof(uint64_t));
+    b->weights = take(t, rows, (uint64_t)s->n_padded * sizeof(double));
+}
+
 static void lay_out(taker *t, const network *net, const work_limits *lim, const work_shape *s, work_buffers *b) {
     const size_t rows = (size_t)max32(lim->max_rows, PASS_ROWS), f = sizeof(float);
     const size_t few = rows < FEW_ROWS ? rows : FEW_ROWS;
@@ -126,9 +138,11 @@ static void lay_out(taker *t, const network *net, const work_limits *lim, const 
     b->half_units = take(t, (uint64_t)s->ff_stride / UNIT, sizeof(int32_t));
     b->cos = take(t, rows * (size_t)s->n_ropes, (uint64_t)(net->n_rot / 2) * f);
     b->sin = take(t, rows * (size_t)s->n_ropes, (uint64_t)(net->n_rot / 2) * f);
+    lay_out_choices(t, net, lim, s, b);
     b->logits = take(t, (uint64_t)(lim->max_out < HEAD_ROWS ? lim->max_out : HEAD_ROWS), (uint64_t)net->n_vocab * f);
     b->mail = take(t, 1, s->mail_bytes);
-    const size_t tile = rows * (size_t)s->tile_width, few_parts = lim->max_rows > 1 || lim->is_uniform ? few * (size_t)s->few_width : 0;
+    const size_t tile = rows * (size_t)s->tile_width,
+                 few_parts = lim->max_rows > 1 || lim->is_uniform ? few * (size_t)s->few_width : 0;
     b->half = take(t, rows, (uint64_t)s->half_stride * sizeof(uint16_t));
     b->half_scale = take(t, rows, f);
     b->tile = take(t, tile > few_parts ? tile : few_parts, f);
@@ -186,6 +200,8 @@ void cuda_work_close(backend_work *w) {
     cuda_stream_close(w);
     if (w->mail) (void)cudaFreeHost(w->mail);
     if (w->logits) (void)cudaFreeHost(w->logits);
+    if (w->hows) (void)cudaFreeHost(w->hows);
+    if (w->choices) (void)cudaFreeHost(w->choices);
     cuda_release(w->b, w->kv, w->kv_bytes);
     cuda_release(w->b, w->memory, w->buffer_bytes);
     if (w->queue.stream) (void)cudaStreamDestroy(w->queue.stream);
@@ -199,10 +215,16 @@ static galen_status reserve_all(backend_work *w, galen_error *err) {
     cudaStream_t stream = NULL;
     int e = cudaSetDevice(w->b->device);
     if (!e) e = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-    w->queue = (cuda_queue){.stream = stream, .n_sm = w->b->n_sm, .has_pdl = w->b->compute >= 90, .has_mma = w->b->compute >= 80, .shared_bytes = w->b->shared_bytes};
+    w->queue = (cuda_queue){.stream = stream,
+                            .n_sm = w->b->n_sm,
+                            .has_pdl = w->b->compute >= 90,
+                            .has_mma = w->b->compute >= 80,
+                            .shared_bytes = w->b->shared_bytes};
     if (!e) e = cudaHostAlloc((void **)&w->mail, w->shape.mail_bytes, cudaHostAllocDefault);
     const size_t rows = (size_t)(w->lim.max_out < PASS_ROWS ? w->lim.max_out : PASS_ROWS);
     if (!e && rows) e = cudaHostAlloc((void **)&w->logits, rows * (size_t)net->n_vocab * sizeof(float), cudaHostAllocMapped);
+    if (!e && rows) e = cudaHostAlloc((void **)&w->hows, cuda_hows_bytes(&w->lim), cudaHostAllocDefault);
+    if (!e && rows) e = cudaHostAlloc((void **)&w->choices, SAMPLE_ALL_ROWS * sizeof *w->choices, cudaHostAllocDefault);
     if (e) return cuda_fail(err, e, "pinned buffers");
     if ((st = reserve(w, &w->kv, w->kv_bytes, "KV cache", err))) return st;
     if ((st = reserve(w, &w->memory, w->buffer_bytes, "work buffers", err))) return st;
