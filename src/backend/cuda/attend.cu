@@ -218,7 +218,7 @@ __device__ static piece piece_of(const attend_args &p, int most_heads) {
     c.pos = h.rows.pos[c.row], c.table = h.rows.table[c.row];
     c.from = p.window > 0 && c.pos >= p.window ? c.pos - p.window + 1 : 0;
     const int aligned = c.from & ~15, n = c.pos + 1 - aligned;
-    c.n_splits = p.n_splits > 1 ? min(splits_of(c.pos + 1 - c.from), p.most_splits) : 1;
+    c.n_splits = p.n_splits > 1 ? splits_of(c.pos + 1 - c.from) : 1;
     const int chunk = ((n + c.n_splits - 1) / c.n_splits + 15) & ~15;
     c.begin = max(aligned + c.split * chunk, c.from);
     c.end = min(aligned + (c.split + 1) * chunk, c.pos + 1);
@@ -241,21 +241,21 @@ __device__ static void begin_piece(const attend_args &p, const piece &c, float *
     __syncthreads(); /* the block reads back what it has put */
 }
 
-/* States of the block's warps, warp_step apart, [head][width] with maximum and sum behind d_padded values, into the row's
+/* States of the block's warps, [ATTEND_WARPS][most_heads][width] with maximum and sum behind d_padded values, into the row's
  * result or, where the context is in several pieces, into parts; the last block to arrive joins those. */
-__device__ static void end_piece(const attend_args &p, const piece &c, joint &shared, const float *states, int warp_step,
+__device__ static void end_piece(const attend_args &p, const piece &c, joint &shared, const float *states, int most_heads,
                                  int width, int d_padded, float *result) {
     const heads_args &h = p.heads;
     const int d = h.d_head;
     __syncthreads();
-    weigh(shared, states + d_padded, c.n_heads, width, ATTEND_WARPS, warp_step, c.n_splits == 1);
+    weigh(shared, states + d_padded, c.n_heads, width, ATTEND_WARPS, most_heads * width, c.n_splits == 1);
     float *parts = p.parts + (((size_t)c.row * h.n_head + c.first_head) * p.most_splits + c.split) * part_width(d);
     for (int i = threadIdx.x; i < c.n_heads * d; i += ATTEND_THREADS) {
         const int g = i / d, at = i % d;
         float acc = 0;
 #pragma unroll
         for (int k = 0; k < ATTEND_WARPS; k++)
-            acc = fmaf(shared.weight[g * MAX_SPLITS + k], states[k * warp_step + g * width + at], acc);
+            acc = fmaf(shared.weight[g * MAX_SPLITS + k], states[(k * most_heads + g) * width + at], acc);
         if (c.n_splits == 1)
             result[i] = acc;
         else
@@ -318,17 +318,16 @@ __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const __grid_con
             for (int i = 0; i < 8; i++) state[8 * part + i] = s.acc[g][i];
             if (part == 0) state[8 * LP] = s.max[g], state[8 * LP + 1] = s.sum[g];
         }
-    end_piece(p, c, shared, states, G * width, width, 8 * LP, qs);
+    end_piece(p, c, shared, states, G, width, 8 * LP, qs);
 }
 
 /* ---------------------------------------------------------------- tensor cores */
 
 /* KV_F16 and heads of D = 64 or 128: a warp meets 16 positions with up to 8 query heads at a time, all operands straight from
- * memory by way of a place of its own in shared memory, where the next 16 are on their way meanwhile. Query heads are the rows of
- * the matrix operations (of 16 rows, 8 stay empty), positions and then dimensions the columns. The order of dimensions within a
- * sum is free, so a lane takes 16 bytes of K, eight dimensions, as the operands of two operations; of V it takes 16 bytes of four
- * positions and pairs them. Q goes in as the sum of two halves, so scores are as exact as f32; the weights are rounded to halves.
- */
+ * memory. Query heads are the rows of the matrix operations (of 16 rows, 8 stay empty), positions and then dimensions the
+ * columns. The order of dimensions within a sum is free, so a lane takes 16 bytes of K, eight dimensions, as the operands of two
+ * operations; of V it takes 16 bytes of four positions and pairs them. Q goes in as the sum of two halves, so scores are as
+ * exact as f32; the weights are rounded to halves. */
 #if __CUDA_ARCH__ >= 800
 __device__ static inline void multiply(float &c0, float &c1, uint32_t a0, uint32_t a2, uint32_t b0, uint32_t b1) {
     [[maybe_unused]] float unused0, unused1;
@@ -363,66 +362,34 @@ template <int D> struct q_operand {
 /* State of head lane / 4: acc[h][j] and acc[h][j + 8] are dimensions 64 h + 16 (lane % 4) + j and + 8 + j. */
 template <int D> struct head_state { float max, sum, acc[D / 64][16]; };
 
-/* 16 positions of a warp in shared memory: each lane keeps and reads back its own pieces of 16 bytes, [piece][lane], so no other
- * lane is waited for. */
-template <int D> struct kv_stage {
-    static constexpr int n_k = D / 16, n_v = D / 16, bytes = (n_k + n_v) * 512;
-    uint4 *own; /* this lane's first piece */
-
-    __device__ static void copy(uint4 *to, const uint8_t *from, bool is_live) {
-        const int n = is_live ? 16 : 0; /* the rest is filled with zeros */
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from),
-                     "r"(n)
-                     : "memory");
-    }
-    /* Which of the 16 positions a lane's piece j of V is. */
-    __device__ static int at(int j) {
-        return 2 * (threadIdx.x % 4) + (j & 1) + 8 * (j >> 1);
-    }
-    /* Positions base .. base + 15: K 8 j + g, dimensions 32 i + 8 t and on; V at(j), dimensions 64 i + 8 g and on. V of what is
-     * not seen may be anything, and nothing times NaN is NaN. */
-    __device__ void ask(const heads_args &h, const piece &c, int base) {
-        const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-        if (base < c.end) {
-            const uint8_t *run =
-                kv_run(h.kv, h.rows, c.table, base, c.kv_head, h.n_head_kv) + (base % KV_PAGE) * D * 2; /* all in one page */
-#pragma unroll
-            for (int j = 0; j < 2; j++)
-#pragma unroll
-                for (int i = 0; i < D / 32; i++)
-                    copy(own + 32 * (j * (D / 32) + i), run + (8 * j + g) * D * 2 + 64 * i + 16 * t, true);
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-#pragma unroll
-                for (int i = 0; i < D / 64; i++)
-                    copy(own + 32 * (n_k + j * (D / 64) + i), run + h.kv.v + at(j) * D * 2 + 128 * i + 16 * g,
-                         base + at(j) >= c.begin && base + at(j) < c.end);
-        }
-        asm volatile("cp.async.commit_group;" ::: "memory");
-    }
-    __device__ uint4 k(int j, int i) const {
-        return own[32 * (j * (D / 32) + i)];
-    }
-    __device__ uint4 v(int j, int i) const {
-        return own[32 * (n_k + j * (D / 64) + i)];
-    }
-};
-
-/* Positions base .. base + 15, which have arrived. */
 template <int D>
-__device__ static void meet_16(const attend_args &p, const piece &c, const q_operand<D> &q, const kv_stage<D> &stage, int base,
-                               head_state<D> &s) {
-    const int t = threadIdx.x % 4;
+__device__ static void meet_16(const attend_args &p, const piece &c, const q_operand<D> &q, int base, head_state<D> &s) {
+    const heads_args &h = p.heads;
+    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const uint8_t *run =
+        kv_run(h.kv, h.rows, c.table, base, c.kv_head, h.n_head_kv) + (base % KV_PAGE) * D * 2; /* all 16 in one page */
+    uint4 k[2][D / 32], v[4][D / 64];
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int i = 0; i < D / 32; i++) k[j][i] = *(const uint4 *)(run + (8 * j + g) * D * 2 + 64 * i + 16 * t);
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        const int at = 2 * t + (j & 1) + 8 * (j >> 1);
+#pragma unroll
+        for (int i = 0; i < D / 64; i++) /* what is not seen may be anything, and nothing times NaN is NaN */
+            v[j][i] = base + at >= c.begin && base + at < c.end ? *(const uint4 *)(run + h.kv.v + at * D * 2 + 128 * i + 16 * g)
+                                                                : uint4{};
+    }
     float score[2][2] = {};
 #pragma unroll
     for (int j = 0; j < 2; j++)
 #pragma unroll
         for (int i = 0; i < D / 32; i++) {
-            const uint4 k = stage.k(j, i);
-            multiply(score[j][0], score[j][1], q.high[i][0], q.high[i][1], k.x, k.y);
-            multiply(score[j][0], score[j][1], q.high[i][2], q.high[i][3], k.z, k.w);
-            multiply(score[j][0], score[j][1], q.low[i][0], q.low[i][1], k.x, k.y);
-            multiply(score[j][0], score[j][1], q.low[i][2], q.low[i][3], k.z, k.w);
+            multiply(score[j][0], score[j][1], q.high[i][0], q.high[i][1], k[j][i].x, k[j][i].y);
+            multiply(score[j][0], score[j][1], q.high[i][2], q.high[i][3], k[j][i].z, k[j][i].w);
+            multiply(score[j][0], score[j][1], q.low[i][0], q.low[i][1], k[j][i].x, k[j][i].y);
+            multiply(score[j][0], score[j][1], q.low[i][2], q.low[i][3], k[j][i].z, k[j][i].w);
         }
     float max = s.max;
 #pragma unroll
@@ -448,70 +415,39 @@ __device__ static void meet_16(const attend_args &p, const piece &c, const q_ope
         }
     const uint32_t a0 = pack_halves(score[0][0], score[0][1]), a2 = pack_halves(score[1][0], score[1][1]);
 #pragma unroll
-    for (int i = 0; i < D / 64; i++) {
-        const uint4 v[4] = {stage.v(0, i), stage.v(1, i), stage.v(2, i), stage.v(3, i)};
+    for (int i = 0; i < D / 64; i++)
 #pragma unroll
         for (int j = 0; j < 8; j++) { /* dimensions 64 i + 8 n + j, n the column */
             const uint32_t select = j % 2 ? 0x7632 : 0x5410;
-            const uint32_t w[4] = {(&v[0].x)[j / 2], (&v[1].x)[j / 2], (&v[2].x)[j / 2], (&v[3].x)[j / 2]};
+            const uint32_t w[4] = {(&v[0][i].x)[j / 2], (&v[1][i].x)[j / 2], (&v[2][i].x)[j / 2], (&v[3][i].x)[j / 2]};
             s.acc[i][j] *= factor, s.acc[i][j + 8] *= factor;
             multiply(s.acc[i][j], s.acc[i][j + 8], a0, a2, __byte_perm(w[0], w[1], select), __byte_perm(w[2], w[3], select));
         }
-    }
 }
 #endif
 
-/* Dynamic shared memory: q [8][D], k and v [2][D], then for each warp STAGES kv_stages, whose place its state [8][D + 4] takes at
- * the end. Two stages hide the memory's latency; of long heads one leaves room for a second block, which does it when there are
- * many. Positions of earlier batches are asked for before the kernel waits for the one ahead of it. */
-template <int D, int STAGES>
-__global__ void __launch_bounds__(ATTEND_THREADS, D == 64 || STAGES == 1 ? 2 : 1)
-    attend_halves_kernel(const __grid_constant__ attend_args p) {
+/* Dynamic shared memory: q [8][D], k and v [2][D], states [ATTEND_WARPS][8][D + 4]. */
+template <int D>
+__global__ void __launch_bounds__(ATTEND_THREADS, D == 64 ? 2 : 1) attend_halves_kernel(const __grid_constant__ attend_args p) {
 #if __CUDA_ARCH__ >= 800
     extern __shared__ __align__(16) float dynamic[];
     __shared__ joint shared;
-    constexpr int width = D + 4, warp_floats = STAGES * kv_stage<D>::bytes / 4, step = 16 * ATTEND_WARPS;
+    constexpr int width = D + 4;
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     float *qs = dynamic, *kvs = qs + 8 * D, *states = kvs + 2 * D;
     queue_trigger();
     const piece c = piece_of(p, 8);
-    if (c.split >= c.n_splits) return; /* the whole block */
-    kv_stage<D> stage[STAGES];
-#pragma unroll
-    for (int i = 0; i < STAGES; i++)
-        stage[i].own = (uint4 *)(states + warp * warp_floats) + i * (kv_stage<D>::bytes / 16) + threadIdx.x % 32;
-    const int first = (c.begin & ~15) + 16 * warp;
-    bool is_asked[STAGES];
-#pragma unroll
-    for (int i = 0; i < STAGES; i++) { /* those that the kernels ahead do not write */
-        is_asked[i] = p.is_fused && first + i * step + 16 <= c.pos;
-        if (is_asked[i]) stage[i].ask(p.heads, c, first + i * step);
-    }
     queue_wait();
+    if (c.split >= c.n_splits) return; /* the whole block */
     begin_piece(p, c, qs, kvs);
-#pragma unroll
-    for (int i = 0; i < STAGES; i++)
-        if (!is_asked[i]) stage[i].ask(p.heads, c, first + i * step);
     q_operand<D> q;
     q.load(qs, c.n_heads);
     head_state<D> s = {};
     s.max = -INFINITY;
-    for (int base = first; base < c.end; base += STAGES * step)
-#pragma unroll
-        for (int i = 0; i < STAGES; i++) {
-            if (base + i * step >= c.end) break;
-            if constexpr (STAGES == 2)
-                asm volatile("cp.async.wait_group 1;" ::: "memory");
-            else
-                asm volatile("cp.async.wait_group 0;" ::: "memory");
-            meet_16<D>(p, c, q, stage[i], base + i * step, s);
-            stage[i].ask(p.heads, c, base + (STAGES + i) * step);
-        }
-    asm volatile("cp.async.wait_group 0;" ::: "memory");
-    __syncwarp(); /* the state takes the place of what other lanes have read */
+    for (int base = (c.begin & ~15) + 16 * warp; base < c.end; base += 16 * ATTEND_WARPS) meet_16<D>(p, c, q, base, s);
     s.sum += __shfl_xor_sync(~0u, s.sum, 1);
     s.sum += __shfl_xor_sync(~0u, s.sum, 2);
-    float *state = states + warp * warp_floats + g * width;
+    float *state = states + (warp * 8 + g) * width;
     if (g < c.n_heads) {
 #pragma unroll
         for (int i = 0; i < D / 64; i++)
@@ -521,7 +457,7 @@ __global__ void __launch_bounds__(ATTEND_THREADS, D == 64 || STAGES == 1 ? 2 : 1
                     make_float4(s.acc[i][j], s.acc[i][j + 1], s.acc[i][j + 2], s.acc[i][j + 3]);
         if (t == 0) state[D] = s.max, state[D + 1] = s.sum;
     }
-    end_piece(p, c, shared, states, warp_floats, width, D, qs);
+    end_piece(p, c, shared, states, 8, width, D, qs);
 #endif
 }
 
@@ -580,22 +516,13 @@ template <int KV> static int32_t attend_lanes(cuda_queue *q, const attend_args *
     }
 }
 
-template <int D, int STAGES> static int32_t attend_halves_as(cuda_queue *q, const attend_args *p, dim3 grid) {
-    constexpr int own = STAGES * 64 * D; /* bytes of a warp: kv_stage */
-    static_assert(own >= 8 * (D + 4) * 4, "the state fits");
-    const size_t shared = sizeof(float) * 10 * D + ATTEND_WARPS * own;
-    const cudaError_t e =
-        cudaFuncSetAttribute(attend_halves_kernel<D, STAGES>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-    return e != cudaSuccess ? e : launch(attend_halves_kernel<D, STAGES>, grid, ATTEND_THREADS, shared, q, *p);
-}
-
 template <int D> static int32_t attend_halves(cuda_queue *q, const attend_args *p) {
     const heads_args *h = &p->heads;
     const int n_group = h->n_head / h->n_head_kv;
+    const size_t shared = sizeof(float) * (10 * D + ATTEND_WARPS * 8 * (D + 4));
     const dim3 grid((unsigned)(h->n_head_kv * ((n_group + 7) / 8)), (unsigned)p->n_splits, (unsigned)h->n_rows);
-    const bool has_room = q->shared_bytes >= ATTEND_WARPS * 2 * 64 * D + 10 * D * 4 + 2048;
-    if (has_room && (D == 64 || (int)(grid.x * grid.y * grid.z) <= q->n_sm)) return attend_halves_as<D, 2>(q, p, grid);
-    return attend_halves_as<D, 1>(q, p, grid);
+    const cudaError_t e = cudaFuncSetAttribute(attend_halves_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    return e != cudaSuccess ? e : launch(attend_halves_kernel<D>, grid, ATTEND_THREADS, shared, q, *p);
 }
 
 extern "C" int32_t cuda_attend(cuda_queue *q, const attend_args *p) {

@@ -10,15 +10,10 @@
 #include "backend/cuda/quantise.cuh"
 #include "backend/cuda/raw.cuh"
 
-/* Read once by one block: no place in the first-level cache. The second-level cache fetches what lies beside. */
-#if __CUDA_ARCH__ >= 800 && !defined(GALEN_NO_L2_AHEAD)
-#define L2_AHEAD ".L2::256B"
-#else
-#define L2_AHEAD ""
-#endif
+/* Read once by one block: no place in the first-level cache. */
 __device__ static inline uint4 stream16(const void *p) {
     uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate" L2_AHEAD ".v4.u32 {%0,%1,%2,%3}, [%4];"
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(p));
     return v;
@@ -266,8 +261,9 @@ template <int T> struct format {
 #define FORMATS_QUANT(X)                                                                                                         \
     X(TENSOR_Q8_0)                                                                                                               \
     X(TENSOR_Q4_0)                                                                                                               \
-    X(TENSOR_Q4_1) X(TENSOR_Q5_0) X(TENSOR_Q5_1) X(TENSOR_IQ4_NL) X(TENSOR_Q2_K) X(TENSOR_Q3_K) X(TENSOR_Q4_K) X(TENSOR_Q5_K)    \
-        X(TENSOR_Q6_K) X(TENSOR_IQ4_XS)
+    X(TENSOR_Q4_1)                                                                                                               \
+    X(TENSOR_Q5_0) X(TENSOR_Q5_1) X(TENSOR_IQ4_NL) X(TENSOR_Q2_K) X(TENSOR_Q3_K) X(TENSOR_Q4_K) X(TENSOR_Q5_K) X(TENSOR_Q6_K)    \
+        X(TENSOR_IQ4_XS)
 #define FORMATS_FLOAT(X) X(TENSOR_F32) X(TENSOR_F16) X(TENSOR_BF16)
 
 #endif

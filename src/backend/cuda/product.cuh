@@ -1,7 +1,8 @@
-/* y = W x for one activation row, of float types up to NC rows; the weights are read once. More rows of quantised types:
- * rows.cuh. Launch    a block of 8 warps takes tile_rows weight rows of one matrix (PRODUCT_ACT: of the gate and the same of the
- *           other half); a warp takes R rows at a time, a lane U units of each: a piece. Two pieces are on their way at
- *           any time, and the first two are asked for before the kernel waits for the one ahead of it.
+/* y = W x for one activation row, of float types up to NC rows; the weights are read once. More quantised rows: rows_product.cuh.
+ *
+ * Launch    a block of 8 warps takes tile_rows weight rows of one matrix (PRODUCT_ACT: of the gate and the same of the
+ *           other half, shared out evenly); a warp takes R rows at a time, a lane U units of each: a piece. Two pieces are on
+ *           their way at any time, and the first two are asked for before the kernel waits for the one ahead of it.
  * Fused     with args.x the block itself computes the RMS norm of the one row and quantises it, in shared memory. The norm's
  *           factor multiplies the result, so a quantised row does not depend on it.
  * Numerics  activations of 14 bits for quantised weights, exact integers within half a unit, f32 sums; f32 throughout for float
@@ -60,7 +61,7 @@ template <int T> __device__ __forceinline__ float meet_float(const float (&w)[8]
 template <bool IS_FLOAT>
 __device__ static float norm_row(const float *x, const float *norm, float eps, int n, int16_t *q, act_rec *rec, float *f,
                                  float *shared) {
-    enum { BATCH = 4 }; /* loads on their way at once */
+    enum { BATCH = 2 }; /* loads on their way at once */
     float sum = 0;
     if constexpr (IS_FLOAT) {
         const int n_padded = (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD;
@@ -256,7 +257,8 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>())
     const auto ask = [&](state &to) {
         /* an odd block's last row comes with the one before it */
         if (v < n_steps)
-            to.load(rows, is_act || R == 1 || R * v + 1 < mine.n ? v * step_units : max(mine.n - R, 0) * n_units, k, n_units);
+            to.load(rows, is_act || R == 1 || R * v + 1 < mine.n ? v * step_units : (uint32_t)(max(mine.n - R, 0) * n_units), k,
+                    n_units);
         if (++k == n_pieces) k = 0, v += PRODUCT_WARPS;
     };
     ask(now);
@@ -277,38 +279,28 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, blocks_per_sm<T, NC>())
         factor = norm_row<state::is_float>(p.x, state::is_float ? p.norm : norm, p.eps, n, q, rec, own, shared);
     } else {
         queue_wait();
-        if constexpr (!state::is_float)
-            if (p.is_copied) copy_acts(p, q, rec);
+        if constexpr (!state::is_float) copy_acts(p, q, rec);
     }
+    if constexpr (!state::is_float) a.q = q, a.rec = rec;
     if constexpr (state::is_float && NC == 1)
         if (p.x) a.f = own;
 
-    const auto stream = [&](const acts_view &a) {
-        for (int at = warp; at < n_steps; at += PRODUCT_WARPS) {
-            float acc[R][NC] = {};
+    for (int at = warp; at < n_steps; at += PRODUCT_WARPS) {
+        float acc[R][NC] = {};
 #pragma unroll unroll /* by two, now and next change places without a move */
-            for (int piece = 0; piece < n_pieces; piece++) {
-                now.meet(a, piece, n_units, acc);
-                now = next;
-                ask(next);
-            }
-#pragma unroll
-            for (int r = 0; r < R; r++)
-#pragma unroll
-                for (int c = 0; c < NC; c++) {
-                    const float s = warp_sum(acc[r][c]);
-                    const int row = is_act || R == 1 || R * at + 1 < mine.n ? R * at + r : max(mine.n - R, 0) + r;
-                    if (lane == 0 && (is_act || row < mine.n)) sums[row * NC + c] = s;
-                }
+        for (int piece = 0; piece < n_pieces; piece++) {
+            now.meet(a, piece, n_units, acc);
+            now = next;
+            ask(next);
         }
-    };
-    if constexpr (state::is_float) {
-        stream(a);
-    } else if (R == 1 && !p.x && !p.is_copied) {
-        stream(a); /* where it lies: a row of one step a warp is as soon read from the second-level cache */
-    } else {
-        a.q = q, a.rec = rec;
-        stream(a);
+#pragma unroll
+        for (int r = 0; r < R; r++)
+#pragma unroll
+            for (int c = 0; c < NC; c++) {
+                const float s = warp_sum(acc[r][c]);
+                const int row = is_act || R == 1 || R * at + 1 < mine.n ? R * at + r : max(mine.n - R, 0) + r;
+                if (lane == 0 && (is_act || row < mine.n)) sums[row * NC + c] = s;
+            }
     }
     __syncthreads();
     product_epilogue<NC>(p, mine.job, mine.first, mine.n, sums, factor);
@@ -362,9 +354,7 @@ template <int T> static int32_t product_launch(cuda_queue *q, product_args *p) {
     size_t shared = sizeof(float) * (size_t)(8 + (most * nc + 3) / 4 * 4);
     const size_t n = (size_t)p->w[0].n_in, padded = (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD;
     if (is_float && p->x) shared += padded * sizeof(float);
-    p->is_copied = !is_float && !p->x && nc == 1 && (r > 1 || n > 8 * 1024 || n % ACT_PAD != 0);
-    if (!is_float && (p->x || p->is_copied))
-        shared += (n + ACT_PAD - 1) / ACT_PAD * (ACT_PAD / UNIT) * (UNIT * sizeof(int16_t) + sizeof(act_rec));
+    if (!is_float) shared += (n + ACT_PAD - 1) / ACT_PAD * (ACT_PAD / UNIT) * (UNIT * sizeof(int16_t) + sizeof(act_rec));
     if (p->x && !is_float) shared += n * sizeof(float);
     if (nc == 1)
         return r == 1 ? product_launch_as<T, 1, 1>(q, p, n_blocks, shared) : product_launch_as<T, 1, 2>(q, p, n_blocks, shared);

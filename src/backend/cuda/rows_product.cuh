@@ -1,24 +1,27 @@
 /* y = W x for 2 to FEW_ROWS activation rows on the tensor cores: the weights are read once, as they lie in their planes.
- * Launch    grid (tiles of 128 outputs, splits of the row), 256 threads a block: a warp has 16 outputs and all activation rows;
- *           from 64 rows on 512, and half of the rows. Chunks of four units, weights, scales and activations, pass through a
- *           ring in shared memory; the first weights are asked for before the kernel waits.
+ * Launch    grid (tiles of 128 outputs, splits of the row), 256 threads: a warp has 16 outputs and all activation rows. Chunks of
+ *           four units, weights, scales and activations, pass through a ring in shared memory; the first weights are asked for
+ *           before the kernel waits.
  * Numerics  m16n8k16: weights as exact integers in halves, activations rounded to halves (11 bits), f32 sums; a scale block's sum
  *           is multiplied by its scale in f32. What a row yields depends neither on the other rows nor on their number.
  * Layout    A lane takes words t and 4 + t of a unit (types.h), t = lane % 4: weights 4t .. 4t + 3 are its part of the first
  *           operation and 16 + 4t .. of the second. So a unit of activations is stored as rows_order says, and a lane reads
  *           its eight as 16 bytes.
- * Bound     memory up to some 64 rows; beyond, shared memory's bandwidth. */
+ * Bound     measured on an H100: 1.6 TB/s of weights up to some 16 rows, half of what streaming one row reaches; why is not known
+ *           (bench/NOTES.md). From 64 rows on shared memory and the tensor cores' latency. */
 #ifndef GALEN_BACKEND_CUDA_ROWS_PRODUCT_CUH
 #define GALEN_BACKEND_CUDA_ROWS_PRODUCT_CUH
 
 #include "backend/cuda/formats.cuh"
 #include "backend/cuda/rows_product.h"
 
-enum { ROWS_MOST_STAGES = 4 };
+enum { ROWS_THREADS = 256, ROWS_MOST_STAGES = 4 };
 
 #if __CUDA_ARCH__ >= 800 || !defined(__CUDA_ARCH__)
 #define ROWS_ASYNC 1
 #endif
+#define L2_AHEAD                                                                                                                 \
+    ".L2::256B" /* a chunk takes 64 bytes of a plane's row: the second-level cache fetches those of the next three too */
 
 /* 16, 8 or 4 bytes from global to shared memory; zeros when not is_live. */
 template <int N> __device__ __forceinline__ void rows_copy(void *to, const void *from, bool is_live) {
@@ -258,14 +261,13 @@ __device__ __forceinline__ void rows_add(float (&acc)[4], const float (&sum)[4],
 }
 
 template <int T, int NT>
-__device__ __forceinline__ void rows_meet(const uint8_t *stage, const rows_scales<T> &scales, int row, int first_act,
-                                          float (&acc)[NT][4]) {
+__device__ __forceinline__ void rows_meet(const uint8_t *stage, const rows_scales<T> &scales, int row, float (&acc)[NT][4]) {
     typedef rows_layout<T> layout;
     typedef rows_factor<T> factor;
     constexpr uint32_t ones = 0x3c003c00u;
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const uint8_t *q = stage + row * layout::q_row, *h = stage + layout::h_at + row * layout::h_row;
-    const uint8_t *x = stage + layout::w_bytes + (first_act + g) * 256 + 16 * t;
+    const uint8_t *x = stage + layout::w_bytes + g * 256 + 16 * t;
 #pragma unroll
     for (int u = 0; u < ROWS_CHUNK; u++) {
         uint32_t w[2][4];
@@ -309,12 +311,12 @@ __device__ __forceinline__ void rows_meet(const uint8_t *stage, const rows_scale
     }
 }
 
-/* NT groups of eight activation rows for each of NW sets of eight warps. */
-template <int T, int NT, int NW>
-__global__ void __launch_bounds__(256 * NW, NW == 1 ? 2 : 1) rows_kernel(const __grid_constant__ rows_args p) {
+/* NT groups of eight activation rows. */
+template <int T, int NT>
+__global__ void __launch_bounds__(ROWS_THREADS, NT <= 4 ? 2 : 1) rows_kernel(const __grid_constant__ rows_args p) {
     extern __shared__ __align__(16) uint8_t ring[];
     typedef rows_layout<T> layout;
-    constexpr int threads = 256 * NW, rows = 8 * NT * NW, stage_bytes = layout::stage(rows);
+    constexpr int threads = ROWS_THREADS, rows = 8 * NT, stage_bytes = layout::stage(rows);
     int job = 0;
     while (job + 1 < p.n_jobs && (int)blockIdx.x >= p.first_tile[job + 1]) job++;
     const dev_matrix &m = p.w[job];
@@ -322,7 +324,7 @@ __global__ void __launch_bounds__(256 * NW, NW == 1 ? 2 : 1) rows_kernel(const _
     const int n_chunks = (n_units + ROWS_CHUNK - 1) / ROWS_CHUNK, n_splits = p.n_splits, split = blockIdx.y;
     const int begin = (int)((int64_t)n_chunks * split / n_splits), end = (int)((int64_t)n_chunks * (split + 1) / n_splits);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const int row = 16 * (warp % 8) + g, first_act = warp / 8 * 8 * NT; /* of this lane in the tile; of the warp's activations */
+    const int row = 16 * warp + g; /* of this lane in the tile */
     const rows_source<T, threads> source(m, first);
     queue_trigger();
     for (int s = 0; s < n_ahead; s++) {
@@ -346,7 +348,7 @@ __global__ void __launch_bounds__(256 * NW, NW == 1 ? 2 : 1) rows_kernel(const _
         }
         rows_commit();
         const uint8_t *stage = ring + slot * stage_bytes;
-        rows_meet<T, NT>(stage, rows_scales<T>(m, stage, first, row, c), row, first_act, acc);
+        rows_meet<T, NT>(stage, rows_scales<T>(m, stage, first, row, c), row, acc);
         free_slot = slot;
         slot = slot == n_ahead ? 0 : slot + 1;
     }
@@ -356,7 +358,7 @@ __global__ void __launch_bounds__(256 * NW, NW == 1 ? 2 : 1) rows_kernel(const _
     for (int n = 0; n < NT; n++)
 #pragma unroll
         for (int e = 0; e < 4; e++) {
-            const int r = first_act + 8 * n + 2 * t + (e & 1), o = first + row + 8 * (e >> 1);
+            const int r = 8 * n + 2 * t + (e & 1), o = first + row + 8 * (e >> 1);
             if (r < p.n_rows && o < m.n_out) y[(int64_t)r * p.y_stride + o] = acc[n][e];
         }
 }
@@ -367,14 +369,14 @@ static int rows_stages(const cuda_queue *q, int stage, bool is_shared) {
     return most / stage < ROWS_MOST_STAGES ? most / stage : ROWS_MOST_STAGES;
 }
 
-template <int T, int NT, int NW> static cudaError_t rows_launch_as(cuda_queue *q, rows_args *p) {
-    constexpr int stage = rows_layout<T>::stage(8 * NT * NW);
-    p->n_stages = rows_stages(q, stage, NW == 1);
+template <int T, int NT> static cudaError_t rows_launch_as(cuda_queue *q, rows_args *p) {
+    constexpr int stage = rows_layout<T>::stage(8 * NT);
+    p->n_stages = rows_stages(q, stage, NT <= 4);
     const int shared = p->n_stages * stage;
-    const cudaError_t e = cudaFuncSetAttribute(rows_kernel<T, NT, NW>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
+    const cudaError_t e = cudaFuncSetAttribute(rows_kernel<T, NT>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
     if (e != cudaSuccess) return e;
     const dim3 grid((unsigned)p->first_tile[p->n_jobs], (unsigned)p->n_splits);
-    return launch(rows_kernel<T, NT, NW>, grid, 256 * NW, (size_t)shared, q, *p);
+    return launch(rows_kernel<T, NT>, grid, ROWS_THREADS, (size_t)shared, q, *p);
 }
 
 /* As many rows in a pass as the ring leaves room for. */
@@ -390,11 +392,11 @@ template <int T> static int32_t rows_launch(cuda_queue *q, const rows_args *all)
         p.n_rows = all->n_rows - r < most ? all->n_rows - r : most;
         p.x += (int64_t)r * p.x_stride;
         p.y += (int64_t)r * p.y_stride;
-        e = p.n_rows <= 8    ? rows_launch_as<T, 1, 1>(q, &p)
-            : p.n_rows <= 16 ? rows_launch_as<T, 2, 1>(q, &p)
-            : p.n_rows <= 32 ? rows_launch_as<T, 4, 1>(q, &p)
-            : p.n_rows <= 64 ? rows_launch_as<T, 4, 2>(q, &p)
-                             : rows_launch_as<T, 8, 2>(q, &p);
+        e = p.n_rows <= 8    ? rows_launch_as<T, 1>(q, &p)
+            : p.n_rows <= 16 ? rows_launch_as<T, 2>(q, &p)
+            : p.n_rows <= 32 ? rows_launch_as<T, 4>(q, &p)
+            : p.n_rows <= 64 ? rows_launch_as<T, 8>(q, &p)
+                             : rows_launch_as<T, 16>(q, &p);
     }
     return e;
 }

@@ -91,7 +91,6 @@ typedef struct product_args {
     int32_t first_tile[MAX_JOBS + 1];
     int32_t n_jobs, n_rows, y_stride;
     int32_t tile_rows, n_longer; /* rows of a block; PRODUCT_ACT: the first n_longer blocks take one more */
-    bool is_copied;              /* filled in: the one row goes through shared memory */
     dev_acts in;                 /* used when x is NULL */
     /* the fused form, one row: in = norm(x) */
     const float *x, *norm;

@@ -53,12 +53,6 @@ static bool is_quantised(const network *net) {
     return true;
 }
 
-/* Pieces of the longest context: no more than keep a large device busy. Of the model and n_ctx alone. */
-static int32_t most_pieces(const network *net, int32_t n_ctx) {
-    const int32_t n = cuda_attend_splits(n_ctx), most = max32(128 / net->n_head_kv, 4);
-    return n < most ? n : most;
-}
-
 /* Products of few rows leave their splits side by side. */
 static int32_t few_width(const work_shape *s) {
     return max32(ROWS_MAX_SPLITS * max32(s->qkv_stride, s->embd_stride), 2 * s->ff_stride);
@@ -77,7 +71,7 @@ static work_shape shape_of(const network *net, const work_limits *lim) {
         if (net->ropes[i][0].inv_freq) s.n_ropes = i + 1;
     for (int32_t i = 0; i < net->n_layer; i++)
         if (net->layers[i].w_gate.type != net->layers[i].w_up.type) s.has_mixed = true;
-    s.few_splits = most_pieces(net, lim->n_ctx);
+    s.few_splits = cuda_attend_splits(lim->n_ctx);
     s.few_width = few_width(&s);
     s.n_padded = 2;
     while (s.n_padded < net->n_vocab) s.n_padded *= 2;
