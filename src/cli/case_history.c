@@ -49,6 +49,8 @@ void case_history_end(case_history *h, clinic *k, cli_exit st) {
     store_perf p = {.model_name = i.name,
                     .model_sha256 = k->sha256[0] ? k->sha256 : NULL,
                     .device = i.device,
+                    .placement = i.placement,
+                    .fallback = i.fell_back,
                     .first_s = k->d.usage.first_condition_s,
                     .error = status_of(st)};
     const galen_assist_usage *parts[] = {&k->d.usage, k->has_questions ? &k->q.usage : NULL};
