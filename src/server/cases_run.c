@@ -51,9 +51,27 @@ static bool take_book(task *t, live_case *lc, galen_error *err) {
     return true;
 }
 
-static galen_status open_assistant(task *t, live_case *lc, galen_error *err) {
+/* The model's fingerprint, from the store's memory; NULL when the file cannot be read. */
+static const char *fingerprint(store *st, const live_case *lc, char out[SHA256_HEX_BYTES]) {
+    return store_model_hash(st, lc->b->path, NULL, NULL, out, NULL) ? NULL : out;
+}
+
+/* What was fitted for this model; false: nothing, the confidences are then told to be uncalibrated. */
+static bool find_calibration(task *t, store *st, const live_case *lc, galen_calibration *out) {
+    char digest[SHA256_HEX_BYTES];
+    galen_error err = {0};
+    if (!galen_calibration_any()) return false;
+    const char *hash = fingerprint(st, lc, digest);
+    const galen_status bad = hash ? galen_calibration_find(hash, out, &err) : GALEN_E_NOT_FOUND;
+    if (bad && bad != GALEN_E_NOT_FOUND) log_event(t->x->s, "error", "calibration_not_read", "detail", err.msg);
+    return !bad;
+}
+
+static galen_status open_assistant(task *t, store *st, live_case *lc, galen_error *err) {
     galen_assistant_opts o = galen_assistant_default_opts();
+    galen_calibration calibration = {.size = sizeof calibration};
     if (!take_book(t, lc, err)) return err->code;
+    if (find_calibration(t, st, lc, &calibration)) o.calibration = &calibration; /* copied */
     o.n_ctx = lc->b->n_ctx < 2048 ? lc->b->n_ctx : 2048;
     o.batcher = lc->b->batcher;
     o.client = o.salt = t->x->key_name;
@@ -62,8 +80,8 @@ static galen_status open_assistant(task *t, live_case *lc, galen_error *err) {
     o.on_event = on_event;
     o.progress = on_progress;
     o.user = lc;
-    const galen_status st = galen_assistant_open(&lc->a, lc->b->model, &o, err);
-    if (st) return st;
+    const galen_status bad = galen_assistant_open(&lc->a, lc->b->model, &o, err);
+    if (bad) return bad;
     (void)pthread_mutex_lock(&t->lock);
     t->running = lc->a;
     const bool is_gone = t->is_gone;
@@ -81,13 +99,6 @@ static void let_go(task *t, live_case *lc, bool keep) {
 
 static http_error error_of(galen_status st) {
     return st == GALEN_E_BUSY ? HTTP_BUSY : st == GALEN_E_CANCELLED ? HTTP_HANGUP : http_error_of(st);
-}
-
-/* The model's fingerprint, from the store's memory; "" when the file cannot be read. */
-static const char *fingerprint(store *st, live_case *lc, char out[SHA256_HEX_BYTES]) {
-    out[0] = '\0';
-    if (store_model_hash(st, lc->b->path, NULL, NULL, out, NULL)) out[0] = '\0';
-    return out[0] ? out : NULL;
 }
 
 static void audit(task *t, store *st, const char *action, const char *hash) {
@@ -147,7 +158,7 @@ void case_diagnose(task *t, store *st) {
         task_end(t);
         return;
     }
-    galen_status bad = open_assistant(t, lc, &err);
+    galen_status bad = open_assistant(t, st, lc, &err);
     if (!bad) bad = galen_assistant_diagnose(lc->a, lc->symptoms, lc->n_symptoms, d, &err);
     const char *hash = lc->b ? fingerprint(st, lc, digest) : NULL;
     bool ok = bad == GALEN_OK && lc->b;
@@ -236,7 +247,7 @@ static galen_status replay_answer(live_case *lc, const store_turn *turn, galen_e
 }
 
 /* The case as it was, from its turns. */
-static live_case *replay(task *t, const store_show *show, galen_error *err) {
+static live_case *replay(task *t, store *st, const store_show *show, galen_error *err) {
     json_t *symptoms = turn_json(show, "symptoms"), *params = show->params ? json_loads(show->params, 0, NULL) : NULL;
     const json_t *text = json_object_get(symptoms, "text");
     galen_stop stop = GALEN_STOP_NONE;
@@ -251,15 +262,15 @@ static live_case *replay(task *t, const store_show *show, galen_error *err) {
         return NULL;
     }
     lc->is_quiet = true;
-    galen_status st = open_assistant(t, lc, err);
-    if (!st) st = galen_assistant_diagnose(lc->a, lc->symptoms, lc->n_symptoms, d, err);
-    for (size_t i = 0; i < show->n_turns && !st; i++)
-        if (strcmp(show->turns[i].kind, "answer") == 0) st = replay_answer(lc, &show->turns[i], err);
-    if (!st) st = galen_assistant_ask(lc->a, &lc->asked, &stop, err);
-    lc->is_asked = !st && stop == GALEN_STOP_NONE;
+    galen_status bad = open_assistant(t, st, lc, err);
+    if (!bad) bad = galen_assistant_diagnose(lc->a, lc->symptoms, lc->n_symptoms, d, err);
+    for (size_t i = 0; i < show->n_turns && !bad; i++)
+        if (strcmp(show->turns[i].kind, "answer") == 0) bad = replay_answer(lc, &show->turns[i], err);
+    if (!bad) bad = galen_assistant_ask(lc->a, &lc->asked, &stop, err);
+    lc->is_asked = !bad && stop == GALEN_STOP_NONE;
     lc->is_quiet = false;
     free(d);
-    if (!st) return lc;
+    if (!bad) return lc;
     let_go(t, lc, false);
     return NULL;
 }
@@ -312,11 +323,11 @@ static bool give(task *t, store *st, live_case *lc, galen_answer_kind kind, cons
 }
 
 /* The live case in the state of its open question; NULL: the task has failed. */
-static live_case *find_case(task *t, const store_show *show, int32_t open) {
+static live_case *find_case(task *t, store *st, const store_show *show, int32_t open) {
     galen_error err = {0};
     bool is_busy = false;
     live_case *lc = cases_take_live(t, &is_busy);
-    if (!lc && !is_busy) lc = replay(t, show, &err);
+    if (!lc && !is_busy) lc = replay(t, st, show, &err);
     if (!lc) {
         task_fail(t, is_busy || err.code == GALEN_E_BUSY ? HTTP_CONFLICT : error_of(err.code), &err);
         return NULL;
@@ -343,7 +354,7 @@ void case_answer(task *t, store *st) {
         task_fail(t, bad == GALEN_E_NOT_FOUND ? HTTP_NO_CASE : HTTP_STORE, NULL);
     else if (!open || (json_is_integer(number) && json_integer_value(number) != open))
         task_fail(t, HTTP_CONFLICT, NULL);
-    live_case *lc = t->is_failed ? NULL : find_case(t, &show, open);
+    live_case *lc = t->is_failed ? NULL : find_case(t, st, &show, open);
     store_show_free(&show);
     if (lc) {
         const bool ok = give(t, st, lc, kind, json_object_get(t->body, "text"));
