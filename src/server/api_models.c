@@ -77,9 +77,9 @@ void api_status(exchange *x) {
         shelf_give(s->shelf, b);
     }
     reply_json(x, 200,
-               json_pack("{s:s, s:b, s:o, s:i, s:i, s:i, s:i, s:i, s:f, s:s, s:b, s:s?}", "version", galen_version(), "loaded",
-                         (int)is_there, "model", model ? model : json_null(), "running", (int)st.n_running, "waiting",
-                         (int)st.n_waiting, "kv_pages", (int)st.n_pages, "kv_pages_used", (int)st.n_pages_used, "kv_page_tokens",
-                         64, "tokens_per_second", st.tokens_per_s, "intended_use", galen_assist_intended_use(), "needs_key",
-                         s->keys.n > 0, "role", s->keys.n ? role_name(x->role) : NULL));
+               json_pack("{s:s, s:b, s:o, s:o, s:i, s:i, s:i, s:i, s:i, s:f, s:s, s:b, s:s?}", "version", galen_version(),
+                         "loaded", (int)is_there, "model", model ? model : json_null(), "gpu", look_gpu(s), "running",
+                         (int)st.n_running, "waiting", (int)st.n_waiting, "kv_pages", (int)st.n_pages, "kv_pages_used",
+                         (int)st.n_pages_used, "kv_page_tokens", 64, "tokens_per_second", st.tokens_per_s, "intended_use",
+                         galen_assist_intended_use(), "needs_key", s->keys.n > 0, "role", s->keys.n ? role_name(x->role) : NULL));
 }

@@ -8,6 +8,7 @@
 
 typedef struct shelf shelf;
 typedef struct cases cases;
+typedef struct look look;
 
 /* Of a connection: headers of a request and the daemon's notes; 431 beyond. Pages that are not touched cost nothing. */
 #define CONNECTION_BYTES (12 << 10)
@@ -42,6 +43,7 @@ struct server {
     shelf *shelf;
     cases *cases;
     struct entry *entry; /* the watcher's */
+    look *look;
 };
 
 /* watch.c */
@@ -52,6 +54,11 @@ void watch_no_hangup(server *s, exchange *x);
 /* entry.c */
 void entry_tick(server *s);
 void entry_close(server *s);
+/* look.c: once a second, from the watcher */
+galen_status look_open(server *s, galen_error *err);
+void look_tick(server *s, uint64_t now);
+json_t *look_gpu(server *s); /* {"memory_used", "memory_total", "busy_percent", "temp_c"}, or null; any thread */
+void look_close(server *s);
 /* log.c */
 void log_request(exchange *x);
 void log_event(server *s, const char *level, const char *event, const char *key, const char *value);

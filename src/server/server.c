@@ -194,7 +194,7 @@ galen_status server_open(server **out, const server_opts *o, galen_error *err) {
     if (o->tls_cert && ((st = read_pem(&s->tls_cert, o->tls_cert, err)) || (st = read_pem(&s->tls_key, o->tls_key, err))))
         goto fail;
     if ((st = bind_socket(s, err)) || (st = shelf_open(&s->shelf, s, err)) || (st = cases_open(&s->cases, s, err)) ||
-        (st = watch_start(s, err)) || (st = start_daemon(s, err)))
+        (st = look_open(s, err)) || (st = watch_start(s, err)) || (st = start_daemon(s, err)))
         goto fail;
     *out = s;
     return GALEN_OK;
@@ -295,6 +295,7 @@ void server_close(server *s) {
     entry_close(s);
     if (s->daemon) MHD_stop_daemon(s->daemon);
     cases_close(s->cases);
+    look_close(s);
     shelf_close(s->shelf);
     if (s->listen_fd >= 0) (void)close(s->listen_fd);
     notify_close(s);

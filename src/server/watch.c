@@ -126,6 +126,7 @@ static void *watch(void *arg) {
             look_at_streams(s, now);
             shelf_tick(s->shelf, now);
             cases_tick(s->cases, now);
+            look_tick(s, now);
         }
         if (now - last_conns >= 2 * SECOND) {
             last_conns = now;

@@ -5,10 +5,12 @@ import csv
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import xml.dom.minidom
 
 GALEN, BUILD = os.environ["GALEN"], os.environ["GALEN_BUILD"]
@@ -152,6 +154,37 @@ def listing(tmp, model):
         check("ps: taken down", doc["engines"] == [], doc)
 
 
+def serving(tmp, model):
+    """galen serve lists itself, and tells the page of the card."""
+    folder = tmp + "/serve"
+    os.makedirs(folder)
+    box = Box(folder)
+    box.env.update(GALEN_NVML=BUILD + "/tests/system/fake_nvml.so", FAKE_NVML="count=1 name=RTX total=4096 used=1024 util=7")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    p = subprocess.Popen([GALEN, "serve", model, "--port", str(port), "--chat-format", "chatml"], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=box.env)
+    status, doc = {}, {}
+    for _ in range(200):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/status", timeout=5) as r:
+                status = json.load(r)
+            if status.get("gpu"):
+                break
+        except OSError:
+            pass
+        time.sleep(0.1)
+    _, doc, _ = box.json("ps")
+    e = doc["engines"][0] if doc.get("engines") else {}
+    check("serve is listed", e.get("verb") == "serve" and e.get("pid") == p.pid and e.get("ctx_size", 0) > 0, doc)
+    check("serve tells of the card", (status.get("gpu") or {}).get("memory_used") == 1024 << 20, status)
+    p.terminate()
+    check("serve ends", p.wait(20) == 0, p.returncode)
+    _, doc, _ = box.json("ps")
+    check("serve is taken down", doc["engines"] == [], doc)
+
+
 def doctor_gpu(tmp, model):
     rows = [  # fake, arguments, check, severity
         ("memory=4G", [], "gpu.used", "ok"),
@@ -187,6 +220,7 @@ def main():
         bench_gpu(tmp, model)
         doctor_gpu(tmp, model)
         listing(tmp, model)
+        serving(tmp, model)
         tune_gpu(tmp, model)
         tune(tmp, model)
     print(f"{passed} passed, {failed} failed")
