@@ -71,8 +71,9 @@ static galen_status infix(reader *p, char c) {
 /* Everything since '[' becomes a group of its own. */
 static galen_status end_local(reader *p) {
     triage_rules *r = p->r;
-    if (r->n_groups == MAX_GROUPS || !lexicon_grow((void **)&r->groups, &r->cap_groups, r->n_groups, sizeof *r->groups))
-        return bad(p, "too many [ ] groups, or out of memory");
+    if (r->n_groups == MAX_GROUPS) return bad(p, "too many [ ] groups");
+    if (!lexicon_grow((void **)&r->groups, &r->cap_groups, r->n_groups, sizeof *r->groups))
+        return galen_fail(p->err, GALEN_E_NOMEM, 0, "rules: out of memory");
     /* The ops stay where they are, behind a jump-free layout: the rule's own ops begin after them. */
     r->groups[r->n_groups++] = (span32){(uint32_t)p->local_first, (uint32_t)(r->n_ops - p->local_first)};
     p->is_local = false;

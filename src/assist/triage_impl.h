@@ -169,6 +169,7 @@ _Static_assert(N_KNOWN_SYMS <= 32, "a bit for each in token.known");
 
 struct triage_rules {
     arena strings;
+    bool is_starved; /* an allocation of the lexicon failed: that, not the words, is what is wrong */
     char *chars;
     word_row *words; /* open addressing */
     word_row *stems; /* by their first four bytes: a list of rows in words, "bleed*" */

@@ -21,7 +21,7 @@ bool lexicon_grow(void **p, size_t *cap, size_t n, size_t size) {
     *cap = want;
     return true;
 }
-#define GROW(p, cap, n) lexicon_grow((void **)&(p), &(cap), (n), sizeof *(p))
+#define GROW(p, cap, n) (lexicon_grow((void **)&(p), &(cap), (n), sizeof *(p)) || !(r->is_starved = true))
 
 static uint32_t hash_bytes(const char *s, size_t n) { /* FNV-1a, 32 bits */
     uint32_t h = 2166136261u;
@@ -68,7 +68,7 @@ static word_row *find_row(const triage_rules *r, word_row *table, size_t cap, ui
 
 static bool add_chars(triage_rules *r, const char *s, size_t n, uint32_t *at) {
     while (r->n_chars + n > r->cap_chars)
-        if (!lexicon_grow((void **)&r->chars, &r->cap_chars, r->n_chars + n, 1)) return false;
+        if (!GROW(r->chars, r->cap_chars, r->n_chars + n)) return false;
     memcpy(r->chars + r->n_chars, s, n);
     *at = (uint32_t)r->n_chars;
     r->n_chars += n;
@@ -77,7 +77,10 @@ static bool add_chars(triage_rules *r, const char *s, size_t n, uint32_t *at) {
 
 /* The row of a word, made when missing. */
 static word_row *row_of(triage_rules *r, word_row **table, size_t *n_rows, size_t *cap, const char *word, size_t n) {
-    if (2 * *n_rows >= *cap && !rehash(table, cap)) return NULL;
+    if (2 * *n_rows >= *cap && !rehash(table, cap)) {
+        r->is_starved = true;
+        return NULL;
+    }
     const uint32_t hash = hash_bytes(word, n);
     word_row *w = find_row(r, *table, *cap, hash, word, n);
     if (w->hash) return w;
@@ -158,7 +161,10 @@ static size_t edge_slot(const edge *edges, size_t cap, uint32_t node, uint32_t s
 static bool grow_edges(triage_rules *r) {
     const size_t cap = r->cap_edges ? 2 * r->cap_edges : 4096;
     edge *e = calloc(cap, sizeof *e);
-    if (!e) return false;
+    if (!e) {
+        r->is_starved = true;
+        return false;
+    }
     for (size_t i = 0; i < r->cap_edges; i++)
         if (r->edges[i].to) e[edge_slot(e, cap, r->edges[i].node, r->edges[i].sym)] = r->edges[i];
     free(r->edges);

@@ -436,6 +436,7 @@ galen_status triage_rules_parse(triage_rules **out, const triage_file *files, si
         if (!st && pass == PASS_CONCEPTS) st = find_special(r, err);
     }
     if (!st && (!lexicon_finish(r) || !expr_index(r))) st = no_memory(err);
+    if (st && r->is_starved) st = no_memory(err);
     if (st) {
         triage_rules_free(r);
         return st;

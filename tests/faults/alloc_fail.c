@@ -15,6 +15,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "assist/triage.h"
+#include "base/embed.h"
 #include "galen/galen.h"
 #include "grammar/grammar.h"
 
@@ -404,6 +406,33 @@ static void scenario_synth(const char *path, outcome *o) {
     (void)unlink(synth_path);
 }
 
+/* The rules inside the library, parsed and run: nothing is half-parsed, and the text costs no memory. */
+static void scenario_triage(const char *path, outcome *o) {
+    static const char text[] = "62-year-old man, chest pain spreading to the arm, BP 80/40, no fever";
+    static galen_triage t;
+    triage_file files[32];
+    triage_rules *r = NULL;
+    size_t n = 0;
+    (void)path;
+    for (const embedded *e = embedded_data; e->name && n < 32; e++)
+        if (strncmp(e->name, "data/triage/", 12) == 0) files[n++] = (triage_file){e->name, e->bytes, e->n};
+    o->st = triage_rules_parse(&r, files, n, &o->err);
+    if (o->st) return;
+    triage_scan(r, text, sizeof text - 1, &t);
+    for (int32_t i = 0; i < t.n_flags; i++) hash_bytes(&o->hash, t.flags[i].id, strlen(t.flags[i].id));
+    triage_rules_free(r);
+}
+
+/* A table of codes opened and asked. path: the table. */
+static void scenario_codes(const char *path, outcome *o) {
+    galen_codes *c = NULL;
+    galen_code k;
+    o->st = galen_codes_open(&c, path, &o->err);
+    if (!o->st) o->st = galen_codes_find(c, "acute asthma", 12, &k, &o->err);
+    if (!o->st) hash_bytes(&o->hash, k.code, sizeof k.code);
+    galen_codes_close(c);
+}
+
 /* ---------------------------------------------------------------- runs */
 
 static long n_passed, n_failed;
@@ -507,6 +536,8 @@ int main(int argc, char **argv) {
     run_all("grammars", scenario_grammars, model);
     run_all("batcher", scenario_batcher, model);
     run_all("synth", scenario_synth, NULL);
+    run_all("triage", scenario_triage, NULL);
+    run_all("codes", scenario_codes, "tests/fuzz/corpus/codes/table");
     for (int i = 1; i < argc; i++) run_all(argv[i], scenario_answer, argv[i]);
     (void)unlink(model);
     char speeds[4200];
