@@ -153,8 +153,12 @@ galen_status fit_measure(const fit_case *cases, int32_t n, const galen_calibrati
     int32_t *pick = calloc((size_t)n, sizeof *pick);
     double *s = calloc(RESAMPLES, 5 * sizeof *s);
     claim *claims = calloc((size_t)n, sizeof *claims);
-    galen_status st = v && pick && s && claims ? GALEN_OK : galen_fail(err, GALEN_E_NOMEM, 0, "measures of %d cases", n);
-    for (int32_t c = 0; c < n && !st; c++) {
+    galen_status st = GALEN_OK;
+    if (!v || !pick || !s || !claims) {
+        st = galen_fail(err, GALEN_E_NOMEM, 0, "measures of %d cases", n);
+        goto done;
+    }
+    for (int32_t c = 0; c < n; c++) {
         galen_differential d;
         ranked(&cases[c], k, &d);
         v[c].right = GALEN_N_CONDITIONS;
@@ -164,20 +168,19 @@ galen_status fit_measure(const fit_case *cases, int32_t n, const galen_calibrati
         }
         pick[c] = c;
     }
-    if (!st) {
-        const measures all = measure(v, pick, n, claims);
-        for (int32_t r = 0; r < RESAMPLES; r++) {
-            for (int32_t c = 0; c < n; c++) pick[c] = (int32_t)(rng_uniform(seed, (uint64_t)r, (uint64_t)c) * n);
-            const measures m = measure(v, pick, n, claims);
-            const double of[5] = {m.ece, m.brier, m.auroc, m.top1, m.top5};
-            for (int i = 0; i < 5; i++) s[i * RESAMPLES + r] = of[i];
-        }
-        out->ece = interval(all.ece, s);
-        out->brier = interval(all.brier, s + RESAMPLES);
-        out->auroc = interval(all.auroc, s + 2 * RESAMPLES);
-        out->top1 = interval(all.top1, s + 3 * RESAMPLES);
-        out->top5 = interval(all.top5, s + 4 * RESAMPLES);
+    const measures all = measure(v, pick, n, claims);
+    for (int32_t r = 0; r < RESAMPLES; r++) {
+        for (int32_t c = 0; c < n; c++) pick[c] = (int32_t)(rng_uniform(seed, (uint64_t)r, (uint64_t)c) * n);
+        const measures m = measure(v, pick, n, claims);
+        const double of[5] = {m.ece, m.brier, m.auroc, m.top1, m.top5};
+        for (int i = 0; i < 5; i++) s[i * RESAMPLES + r] = of[i];
     }
+    out->ece = interval(all.ece, s);
+    out->brier = interval(all.brier, s + RESAMPLES);
+    out->auroc = interval(all.auroc, s + 2 * RESAMPLES);
+    out->top1 = interval(all.top1, s + 3 * RESAMPLES);
+    out->top5 = interval(all.top5, s + 4 * RESAMPLES);
+done:
     free(v);
     free(pick);
     free(s);

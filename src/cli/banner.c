@@ -20,20 +20,28 @@ static void put_flag(const cli *c, const galen_triage_flag *f, const char *text,
     else
         (void)printf("%s\n", line);
     if (f->from >= f->to || f->to > n) return;
+    const int room = c->term.is_out_tty ? c->term.n_columns - 7 : 1 << 20; /* a quote is one line */
+    size_t i = f->from;
     (void)fputs("  \"", stdout);
-    for (size_t i = f->from; i < f->to; i++) { /* a quote is one line */
+    for (int used = 0; i < f->to && used < room; used++) {
         const char blank = ' ', *at = (unsigned char)text[i] < 0x20 ? &blank : text + i;
         size_t k = 1;
         while (at != &blank && i + k < f->to && ((unsigned char)text[i + k] & 0xC0) == 0x80) k++;
         term_write(c, at, k);
-        i += k - 1;
+        i += k;
     }
-    (void)fputs("\"\n", stdout);
+    (void)printf("%s\"\n", i < f->to ? "..." : "");
+}
+
+bool banner_is_needed(const galen_triage *t) {
+    bool has_warning = false;
+    for (int32_t i = 0; i < t->n_warnings; i++) has_warning |= t->warnings[i].kind != GALEN_WARN_TOO_LITTLE;
+    return t->n_flags || t->level >= GALEN_TRIAGE_CONSULTATION_24 || has_warning;
 }
 
 void banner_print(const cli *c, const galen_triage *t, const char *text, size_t n) {
     const bool is_urgent = t->level >= GALEN_TRIAGE_CONSULTATION_24;
-    if (t->n_flags == 0 && !is_urgent && t->n_warnings == 0) return;
+    if (!banner_is_needed(t)) return;
     if (t->n_flags || is_urgent) {
         char line[512];
         (void)snprintf(line, sizeof line, "%s. %s", titles[t->level], galen_triage_level_advice(t->level));

@@ -127,14 +127,25 @@ void clinic_close(clinic *k) {
 
 /* ------------------------------------------------------------ a case */
 
-cli_exit clinic_banner(cli *c, const char *text, size_t n) {
+void clinic_use(clinic *k) {
+    const bool is_tty = k->c->term.is_out_tty;
+    if (k->has_said_use) return;
+    term_wrap(stdout, galen_assist_intended_use(), is_tty ? k->c->term.n_columns : 1 << 20);
+    (void)putchar('\n');
+    k->has_said_use = true;
+}
+
+cli_exit clinic_banner(clinic *k, const char *text, size_t n) {
     galen_error err = {0};
     galen_triage *t = malloc(sizeof *t);
-    if (!t) return no_memory(c);
+    if (!t) return no_memory(k->c);
     const galen_status st = galen_triage_text(text, n, t, &err);
-    if (!st) banner_print(c, t, text, n);
+    if (!st && banner_is_needed(t)) {
+        clinic_use(k);
+        banner_print(k->c, t, text, n);
+    }
     free(t);
-    return st && st != GALEN_E_REFUSED ? engine_fail(c, PHASE_USE, &err) : CLI_DONE;
+    return st && st != GALEN_E_REFUSED ? engine_fail(k->c, PHASE_USE, &err) : CLI_DONE;
 }
 
 void clinic_turn(clinic *k, const char *kind, json_t *content) {
@@ -337,7 +348,7 @@ cli_exit clinic_ask(clinic *k, line_reader *lines, bool *is_quit) {
 
 static cli_exit chat_case(clinic *k, line_reader *lines, const char *text, size_t n, bool *is_quit) {
     galen_error err = {0};
-    cli_exit st = k->prints_turns ? CLI_DONE : clinic_banner(k->c, text, n);
+    cli_exit st = k->prints_turns ? CLI_DONE : clinic_banner(k, text, n);
     if (!st && galen_symptoms_check(text, n, &err)) st = engine_fail(k->c, PHASE_USE, &err);
     if (!st) st = clinic_diagnose(k, text, n);
     if (st) return st;
@@ -360,7 +371,7 @@ static cli_exit one_case(clinic *k, line_reader *lines, const char *line, size_t
 
 cli_exit clinic_chat(clinic *k, line_reader *lines, clinic_case_fn on_case) {
     const bool is_person = k->c->term.is_out_tty && k->c->term.is_err_tty;
-    if (!k->prints_turns) term_wrap(stdout, galen_assist_intended_use(), k->c->term.is_out_tty ? k->c->term.n_columns : 1 << 20);
+    if (!k->prints_turns) clinic_use(k);
     term_note(k->c, "describe the symptoms in a line; then answer the questions; /quit or Ctrl-D ends");
     for (bool is_quit = false; !is_quit;) {
         const char *line;

@@ -21,6 +21,7 @@ typedef struct clinic {
     void *put_user;
     int32_t n_samples; /* as in galen_assistant_opts */
     bool prints_turns; /* one a line, on stdout */
+    bool has_said_use; /* clinic_use    */
     bool is_silent;    /* nothing is shown: a replay */
     int32_t n_triage;  /* of the case, told by the assistant; the first one was shown before the model was opened */
     /* the case */
@@ -39,8 +40,10 @@ cli_exit clinic_open_model(clinic *k, const char *name);
 cli_exit clinic_open(clinic *k);
 void clinic_close(clinic *k); /* also a half-open one */
 
-/** Red flags on stdout, before anything is opened. */
-cli_exit clinic_banner(cli *c, const char *text, size_t n);
+/** The sentence that stands beside every result, once. */
+void clinic_use(clinic *k);
+/** Red flags on stdout, before anything is opened; nothing when there are none. */
+cli_exit clinic_banner(clinic *k, const char *text, size_t n);
 
 /** Conditions of a text into k->d; the text must live as long as the case. Turns: symptoms, triage, differential. Each is put
  * before it is shown: what was shown is there after any end. */

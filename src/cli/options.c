@@ -131,7 +131,8 @@ const verb_row cli_verbs[] = {
      "context and tokens per second. q ends. Works without a GPU. Written to a pipe it prints one look after the other.",
      V_MONITOR, 0, verb_monitor},
     {"history", "[WHAT] [...]", "cases that were kept: find, show, export, erase",
-     "list (the newest first) - search WORDS - show ID - export ID --to FORMAT - branch ID --turns N: a new case with the first N "
+     "list (the newest first) - search WORDS - show ID - export ID --to FORMAT - branch ID --turns N: a new case with the first "
+     "N "
      "turns - erase ID|all: leaves no trace in the database's files - expire --days N: erases what is older - replay ID: runs "
      "the "
      "case again with its model, seed and parameters and demands identical bytes - settings [NAME VALUE]. "
@@ -276,8 +277,7 @@ const option_row cli_options[] = {
     {"db", 0, OPT_STR, "PATH", "the database (default: GALEN_DB, then galen/galen.db in the data folder)", NULL, 0, 0, AT(db),
      V_STORE | V_KEEPS},
     {"no-history", 0, OPT_FLAG, NULL, "write nothing to the database", NULL, 0, 0, AT(no_history), V_KEEPS},
-    {"to", 0, OPT_STR, "FORMAT", "of an export (default markdown)", "text|markdown|json|html|fhir", 0, 0, AT(format),
-     V_HISTORY},
+    {"to", 0, OPT_STR, "FORMAT", "of an export (default markdown)", "text|markdown|json|html|fhir", 0, 0, AT(format), V_HISTORY},
     {"limit", 0, OPT_INT, "N", "rows at most (default 20; 0: all)", NULL, 0, INT_MAX_, AT(limit), V_HISTORY | V_AUDIT},
     {"before", 0, OPT_INT, "ID", "cases older than that one: the next page", NULL, 1, 9223372036854775807.0, AT(before),
      V_HISTORY},

@@ -53,6 +53,7 @@ static cli_exit run_once(clinic *k) {
     cli *c = k->c;
     galen_error err;
     if (!c->args.json) {
+        clinic_use(k);
         clinic_show(k, NULL, true);
         (void)printf("\n%sFollow-up questions%s\n\n", term_sgr(c, "\033[1m"), term_sgr(c, "\033[0m"));
         (void)fflush(stdout);
@@ -74,7 +75,10 @@ static cli_exit run_interactive(clinic *k) {
         term_error(k->c, "out of memory");
         return CLI_MEMORY;
     }
-    if (!k->prints_turns) clinic_show(k, NULL, true);
+    if (!k->prints_turns) {
+        clinic_use(k);
+        clinic_show(k, NULL, true);
+    }
     const cli_exit st = clinic_ask(k, lines, NULL);
     line_close(lines);
     return st;
@@ -103,16 +107,11 @@ static cli_exit read_arguments(cli *c, const char **model, text_buf *text) {
     return st ? st : input_query(c, symptoms, "description of symptoms", text);
 }
 
-/* What needs no model: the intended use, the red flags, and whether the text says enough. */
-static cli_exit before_model(cli *c, const text_buf *text) {
+/* What needs no model: the red flags, and whether the text says enough. */
+static cli_exit before_model(clinic *k, const text_buf *text) {
     galen_error err = {0};
-    cli_exit st = CLI_DONE;
-    if (!c->args.json) {
-        term_wrap(stdout, galen_assist_intended_use(), c->term.is_out_tty ? c->term.n_columns : 1 << 20);
-        (void)putchar('\n');
-        st = clinic_banner(c, text->bytes, text->n);
-    }
-    if (!st && galen_symptoms_check(text->bytes, text->n, &err)) st = engine_fail(c, PHASE_USE, &err);
+    cli_exit st = k->c->args.json ? CLI_DONE : clinic_banner(k, text->bytes, text->n);
+    if (!st && galen_symptoms_check(text->bytes, text->n, &err)) st = engine_fail(k->c, PHASE_USE, &err);
     return st;
 }
 
@@ -136,7 +135,7 @@ cli_exit verb_diagnose(cli *c) {
     clinic k = {.c = c, .n_samples = clinic_samples(c), .prints_turns = c->args.json && c->args.interactive};
     const char *name;
     cli_exit st = read_arguments(c, &name, &text);
-    if (!st) st = before_model(c, &text);
+    if (!st) st = before_model(&k, &text);
     if (!st) st = run(&k, name, &text);
     clinic_close(&k);
     free(text.bytes);
