@@ -24,8 +24,9 @@ typedef struct task {
     cases *cs;
     void (*run)(struct task *t, store *st); /* answers, or hands t on with cases_hand_on */
     json_t *body;
-    int64_t id; /* of the case; 0: none yet */
-    book *b;    /* whose model; not taken */
+    int64_t id;     /* of the case; 0: none yet; < 0: the store's setting `save` is off, it lives in memory alone */
+    int64_t n_kept; /* of such a case: its turns so far */
+    book *b;        /* whose model; not taken */
     uint64_t seed;
     bool is_stream;
     bool is_failed; /* what follows says why; the first failure counts */
@@ -50,6 +51,7 @@ typedef struct live_case {
     bool has_questions, is_asked, is_quiet; /* quiet: a replay, of which no client hears */
     galen_question asked;
     uint64_t seed, used_ns;
+    int64_t n_kept; /* as a task's */
 } live_case;
 
 galen_status cases_open(cases **out, server *s, galen_error *err);
@@ -63,6 +65,8 @@ void cases_hand_to_store(task *t);
 void cases_hand_to_assistant(task *t);
 bool task_is_gone(void *t);
 
+/** A number for a case that is not kept. */
+int64_t cases_new_unkept(cases *cs);
 void cases_token(const cases *cs, int64_t id, char out[CASE_TOKEN_BYTES]);
 /** False: not one of ours, or forged. */
 bool cases_id(const cases *cs, const char *token, int64_t *id);

@@ -160,7 +160,7 @@ static void run_erase(task *t, store *st) {
     galen_error err = {0};
     store_erasure e = {0};
     cases_forget(t->cs, t->id);
-    const galen_status bad = store_erase(st, t->id, &e, &err);
+    const galen_status bad = t->id > 0 ? store_erase(st, t->id, &e, &err) : GALEN_OK;
     if (bad) {
         fail_store(t, bad, &err);
     } else {
@@ -175,8 +175,8 @@ static void run_erase(task *t, store *st) {
 static void run_close(task *t, store *st) {
     galen_error err = {0};
     store_show show = {0};
-    const galen_status bad = store_case_get(st, t->id, &show, &err);
-    const bool is_open = !bad && strcmp(state_of(&show), "closed") != 0;
+    const galen_status bad = t->id > 0 ? store_case_get(st, t->id, &show, &err) : GALEN_OK;
+    const bool is_open = t->id < 0 || (!bad && strcmp(state_of(&show), "closed") != 0);
     store_show_free(&show);
     if (bad)
         fail_store(t, bad, &err);

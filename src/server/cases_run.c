@@ -94,6 +94,7 @@ static void let_go(task *t, live_case *lc, bool keep) {
     (void)pthread_mutex_lock(&t->lock);
     t->running = NULL;
     (void)pthread_mutex_unlock(&t->lock);
+    lc->n_kept = t->n_kept;
     cases_give_live(t->cs, lc, keep);
 }
 
@@ -104,7 +105,7 @@ static http_error error_of(galen_status st) {
 static void audit(task *t, store *st, const char *action, const char *hash) {
     char params[96];
     (void)snprintf(params, sizeof params, "{\"seed\":%llu,\"key\":\"%s\"}", (unsigned long long)t->seed, t->x->key_name);
-    const store_audit a = {.action = action, .case_id = t->id, .model_sha256 = hash, .params = params};
+    const store_audit a = {.action = action, .case_id = t->id > 0 ? t->id : 0, .model_sha256 = hash, .params = params};
     galen_error err = {0};
     if (store_audit_append(st, &a, &err)) log_event(t->x->s, "error", "audit_not_kept", "detail", err.msg);
 }
@@ -175,6 +176,11 @@ void case_diagnose(task *t, store *st) {
 
 /* ------------------------------------------------------------ before the assistant: what must not wait for it */
 
+static bool is_unkept(store *st) {
+    char value[8];
+    return store_setting_get(st, "save", value, sizeof value, NULL) == GALEN_OK && strcmp(value, "off") == 0;
+}
+
 /** A new case with its symptoms and red flags, then on to an assistant. On the store's worker. */
 void case_begin(task *t, store *st) {
     const json_t *text = json_object_get(t->body, "symptoms");
@@ -188,7 +194,10 @@ void case_begin(task *t, store *st) {
     }
     (void)snprintf(params, sizeof params, "{\"seed\":%llu}", (unsigned long long)t->seed);
     galen_status bad = galen_triage_text(json_string_value(text), json_string_length(text), triage, &err);
-    if (!bad) bad = store_case_begin(st, params, &t->id, &err);
+    if (!bad && is_unkept(st))
+        t->id = cases_new_unkept(t->cs);
+    else if (!bad)
+        bad = store_case_begin(st, params, &t->id, &err);
     if (bad) {
         free(triage);
         task_fail(t, bad == GALEN_E_REFUSED ? HTTP_TOO_LITTLE : HTTP_STORE, &err);
@@ -327,6 +336,11 @@ static live_case *find_case(task *t, store *st, const store_show *show, int32_t 
     galen_error err = {0};
     bool is_busy = false;
     live_case *lc = cases_take_live(t, &is_busy);
+    if (!lc && !is_busy && t->id < 0) {
+        task_fail(t, HTTP_NO_CASE, NULL);
+        return NULL;
+    }
+    if (lc) t->n_kept = lc->n_kept;
     if (!lc && !is_busy) lc = replay(t, st, show, &err);
     if (!lc) {
         task_fail(t, is_busy || err.code == GALEN_E_BUSY ? HTTP_CONFLICT : error_of(err.code), &err);
@@ -335,7 +349,7 @@ static live_case *find_case(task *t, store *st, const store_show *show, int32_t 
     (void)pthread_mutex_lock(&t->lock);
     t->running = lc->a;
     (void)pthread_mutex_unlock(&t->lock);
-    if (lc->is_asked && lc->asked.number == open) return lc;
+    if (lc->is_asked && (lc->asked.number == open || (t->id < 0 && !open))) return lc;
     let_go(t, lc, false);
     task_fail(t, HTTP_CONFLICT, NULL);
     return NULL;
@@ -348,11 +362,12 @@ void case_answer(task *t, store *st) {
     galen_answer_kind kind = GALEN_ANSWER_UNKNOWN;
     const json_t *number = json_object_get(t->body, "number");
     (void)find_kind(json_string_value(json_object_get(t->body, "kind")), &kind);
-    const galen_status bad = store_case_get(st, t->id, &show, &err);
-    const int32_t open = bad ? 0 : open_question(&show);
+    const bool is_kept = t->id > 0;
+    const galen_status bad = is_kept ? store_case_get(st, t->id, &show, &err) : GALEN_OK;
+    const int32_t open = bad ? 0 : is_kept ? open_question(&show) : (int32_t)json_integer_value(number);
     if (bad)
         task_fail(t, bad == GALEN_E_NOT_FOUND ? HTTP_NO_CASE : HTTP_STORE, NULL);
-    else if (!open || (json_is_integer(number) && json_integer_value(number) != open))
+    else if (is_kept && (!open || (json_is_integer(number) && json_integer_value(number) != open)))
         task_fail(t, HTTP_CONFLICT, NULL);
     live_case *lc = t->is_failed ? NULL : find_case(t, st, &show, open);
     store_show_free(&show);

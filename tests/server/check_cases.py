@@ -2,12 +2,12 @@
 import json
 import os
 import signal
+import sqlite3
+import subprocess
 import sys
-import threading
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from serving import Server, Tally, ask, build, connect, events, metric, request, together, wait_for  # noqa: E402
+from serving import GALEN, Server, Tally, ask, build, connect, events, metric, request, together, wait_for  # noqa: E402
 
 T = Tally()
 SYMPTOMS = "Crushing chest pain for 30 minutes with sweating and nausea, zzcanaryzz"
@@ -171,6 +171,27 @@ def check_erasure(s, case):
     T.check("zzcanary" not in json.dumps(audit), "without a word of the case")
 
 
+def check_unkept(s):
+    """With the setting save off nothing of a case reaches the disk, and it can be answered all the same."""
+    p = subprocess.run([GALEN, "history", "--set", "save=off"], env=s.env(), capture_output=True, text=True)
+    if p.returncode:
+        db = sqlite3.connect(os.path.join(s.home, "galen.db"))
+        db.execute("insert or replace into settings (name, value) values ('save', 'off')")
+        db.commit()
+        db.close()
+    before = len(get(s, "/v1/cases?limit=500")[1]["data"])
+    status, got = ask(s, "/v1/cases", {"symptoms": "yyunkeptyy cough and fever for two days", "seed": 5, "stream": False})
+    T.check(status == 200 and [t["seq"] for t in got["turns"]] == list(range(1, len(got["turns"]) + 1)), f"a case that is not kept: {status}")
+    T.check(len(get(s, "/v1/cases?limit=500")[1]["data"]) == before and get(s, f"/v1/cases/{got['id']}")[0] == 404, "it is in no list")
+    if got["turns"][-1]["kind"] == "question":
+        status, more = ask(s, f"/v1/cases/{got['id']}/answers", {"kind": "no", "stream": False})
+        T.check(status == 200 and more["turns"][0]["seq"] == len(got["turns"]) + 1, f"its answer: {status} {str(more)[:200]}")
+    T.check(request(s, "DELETE", f"/v1/cases/{got['id']}")[0] == 200, "it can be forgotten")
+    T.check(ask(s, f"/v1/cases/{got['id']}/answers", {"kind": "no", "stream": False})[0] == 404, "and is")
+    found = [n for n in os.listdir(s.home) if n.startswith("galen.db") and b"yyunkeptyy" in open(os.path.join(s.home, n), "rb").read()]
+    T.check(not found, f"its words are on the disk: {found}")
+
+
 def main():
     s = Server("--chat-format", "plain")
     try:
@@ -183,6 +204,7 @@ def main():
         check_together(s)
         check_list(s, case)
         check_erasure(s, case)
+        check_unkept(s)
         T.check("zzcanary" not in s.said() and "cough" not in s.said(), "no symptom in the log")
         T.check(s.alive(), "the server lives")
     finally:
