@@ -397,8 +397,8 @@ typedef struct galen_batcher_opts {
     int64_t kv_tokens;     /* positions of KV memory in all, >= n_ctx, rounded up to pages; 0 = 8 * n_ctx    */
     int32_t max_seqs;      /* requests that run at once; 0 = 32                                              */
     int32_t max_queue;     /* requests that wait for that; one more is refused with BUSY; 0 = 256            */
-    int32_t n_batch;       /* rows of a step, at least max_seqs; 0 = 512 or that                            */
-    int32_t n_chunk;       /* prompt rows of a step in which others generate; 0 = n_batch / 4                */
+    int32_t n_batch;       /* rows of a step, at least max_seqs; 0 = 512 with a GPU, else 128               */
+    int32_t n_chunk;       /* prompt rows of a step in which others generate; 0 = n_batch / 4, at least 64   */
     const char *kv_type;   /* NULL = "f16"; "f32", "q8_0"                                                    */
     bool has_prefix_cache; /* default true: pages of prompts are kept and shared                             */
 } galen_batcher_opts;

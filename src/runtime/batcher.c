@@ -11,6 +11,7 @@ enum {
     DEFAULT_QUEUE = 256,
     DEFAULT_CONTEXTS = 8, /* kv_tokens, in n_ctx */
     MOST_ROWS = 1 << 16,
+    HOST_ROWS = 128,        /* on a processor more rows gain little, and a step is what a cancel waits for */
     MOST_CREW = 8,          /* threads that choose tokens                          */
     WORTH_WAKING = 1 << 20, /* logits that take one thread some half a millisecond */
     SCORE_ROWS = 64         /* rows with logits that a step has at least, where its rows allow */
@@ -175,11 +176,13 @@ static galen_status settle(const galen_model *m, galen_batcher_opts *o, kv_type 
     *kv = lim.kv;
     if ((st = fill(&o->max_seqs, DEFAULT_SEQS, MOST_ROWS, "max_seqs", err))) return st;
     if ((st = fill(&o->max_queue, DEFAULT_QUEUE, INT32_MAX / 2, "max_queue", err))) return st;
-    const int32_t rows = o->max_seqs > SESSION_BATCH ? o->max_seqs : SESSION_BATCH;
+    const int32_t usual = galen_model_get_info(m).n_gpu_layers > 0 ? SESSION_BATCH : HOST_ROWS;
+    const int32_t rows = o->max_seqs > usual ? o->max_seqs : usual;
     if ((st = fill(&o->n_batch, rows, MOST_ROWS, "n_batch", err))) return st;
     if (o->n_batch < o->max_seqs)
         return galen_fail(err, GALEN_E_ARG, 0, "n_batch: %d, less than max_seqs, %d", o->n_batch, o->max_seqs);
-    if ((st = fill(&o->n_chunk, o->n_batch > 4 ? o->n_batch / 4 : 1, o->n_batch, "n_chunk", err))) return st;
+    const int32_t chunk = o->n_batch / 4 > KV_PAGE ? o->n_batch / 4 : KV_PAGE;
+    if ((st = fill(&o->n_chunk, chunk < o->n_batch ? chunk : o->n_batch, o->n_batch, "n_chunk", err))) return st;
     if (o->kv_tokens == 0) o->kv_tokens = (int64_t)DEFAULT_CONTEXTS * o->n_ctx;
     if (o->kv_tokens < o->n_ctx || o->kv_tokens / KV_PAGE >= INT32_MAX - 1)
         return galen_fail(err, GALEN_E_ARG, 0, "kv_tokens: %lld, expected n_ctx (%d) or more", (long long)o->kv_tokens, o->n_ctx);
