@@ -31,6 +31,7 @@ cli_exit verb_codes(cli *c) {
     const char *name = c->args.positional[0];
     if (galen_codes_open(&table, NULL, &err) || galen_codes_find(table, name, strlen(name), &k, &err)) {
         st = engine_fail(c, PHASE_USE, &err);
+        if (err.code == GALEN_E_NOT_FOUND || err.code == GALEN_E_FORMAT) st = CLI_FAILED; /* a table is no model */
     } else if (c->args.json) {
         st = print_json(c, table, &k);
     } else {
