@@ -164,11 +164,12 @@ static galen_status run_part(works *w, int32_t layer, int part, const batch *b, 
     return st;
 }
 
-static galen_status run_all(works *w, const batch *b, float *logits, galen_error *err) {
+/* Every layer; *last is the device of the head, and has the hidden states. */
+static galen_status run_layers(works *w, const batch *b, int32_t *last, galen_error *err) {
     const devices *d = w->d;
     const bool is_streaming = d->stream_rows && b->n_rows >= d->stream_rows;
     galen_status st;
-    int32_t last = HOST;
+    *last = HOST;
     w->now = device_of(w, 0, PART_ATTN, is_streaming);
     if (!d->at[w->now].has_embed) w->now = w->now == HOST ? d->n - 1 : HOST;
     if ((st = d->at[w->now].api->embed(w->at[w->now], b, err))) return st;
@@ -178,13 +179,11 @@ static galen_status run_all(works *w, const batch *b, float *logits, galen_error
     }
     if (w->kv_owed != NONE && (st = return_kv(w, d->n - 1, b, err))) return st;
     if (b->n_out == 0) return GALEN_OK;
-    while (!d->at[last].has_head) last++;
-    if ((st = move_to(w, last, b, err))) return st;
-    return d->at[last].api->head(w->at[last], b, logits, err);
+    while (!d->at[*last].has_head) ++*last;
+    return move_to(w, *last, b, err);
 }
 
-galen_status works_forward(works *w, const batch *b, float *logits, galen_error *err) {
-    galen_status st = run_all(w, b, logits, err);
+static galen_status sync_all(works *w, galen_status st, galen_error *err) {
     for (int32_t i = 0; i < w->d->n; i++) {
         galen_error late;
         const galen_status s = w->d->at[i].api->sync(w->at[i], &late);
@@ -194,6 +193,27 @@ galen_status works_forward(works *w, const batch *b, float *logits, galen_error 
         }
     }
     return st;
+}
+
+galen_status works_forward(works *w, const batch *b, float *logits, galen_error *err) {
+    int32_t last;
+    galen_status st = run_layers(w, b, &last, err);
+    if (!st && b->n_out > 0) st = w->d->at[last].api->head(w->at[last], b, logits, err);
+    return sync_all(w, st, err);
+}
+
+galen_status works_choose(works *w, const batch *b, const sample_row *rows, sample_choice *out, bool *is_chosen, float *logits,
+                          galen_error *err) {
+    int32_t last;
+    galen_status st = run_layers(w, b, &last, err);
+    *is_chosen = false;
+    if (!st && b->n_out > 0) {
+        const backend_api *api = w->d->at[last].api;
+        st = api->sample ? api->sample(w->at[last], b, rows, out, err) : GALEN_E_UNSUPPORTED;
+        *is_chosen = !st;
+        if (st == GALEN_E_UNSUPPORTED || st == GALEN_E_ARG) st = api->head(w->at[last], b, logits, err);
+    }
+    return sync_all(w, st, err);
 }
 
 galen_status works_hidden(works *w, const batch *b, float *x, galen_error *err) {

@@ -38,6 +38,11 @@ void works_close(works *w); /* NULL is fine */
  *  Errors  DEVICE, NOMEM...: only works_close is legal. */
 galen_status works_forward(works *w, const batch *b, float *logits, galen_error *err);
 
+/** As works_forward, with the token after each output row chosen on the device (backend_api.sample): out [n_out]. *is_chosen
+ * false: the device does not offer that, or not for these rows, and logits were written as ever. */
+galen_status works_choose(works *w, const batch *b, const sample_row *rows, sample_choice *out, bool *is_chosen, float *logits,
+                          galen_error *err);
+
 /** After works_forward: final hidden states, before the last norm, f32 [n_rows][n_embd]. */
 galen_status works_hidden(works *w, const batch *b, float *x, galen_error *err);
 

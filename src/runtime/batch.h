@@ -106,7 +106,10 @@ struct galen_batcher {
     kv_pages *tables;                         /* [max_seqs] */
     seq **members;                            /* [max_seqs] the sequences of the step, as their rows stand */
     float *logits;                            /* [max_out][n_vocab] */
-    float *hidden;                            /* [n_batch][n_embd] */
+    sample_row *how;                          /* [max_out] how the token after each of these rows is chosen                 */
+    sample_choice *picks;                     /* [max_out] what the device chose, with is_picked: then there are no logits  */
+    bool can_pick, is_picked;
+    float *hidden; /* [n_batch][n_embd] */
     batch step;
     int32_t n_members;
     bool has_pooling;                /* hidden states of the step are wanted */

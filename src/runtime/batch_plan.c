@@ -191,10 +191,19 @@ static galen_status give_prompts(galen_batcher *b, int32_t n_rows, int32_t n_out
     return GALEN_OK;
 }
 
+/* An output row; what needs its logits on the host, for whatever reason, keeps the whole step from choosing on the device. */
+static void add_out(galen_batcher *b, const seq *s, int32_t pos, int32_t row, int32_t n_out) {
+    b->out_row[n_out] = row;
+    const request *r = s->req;
+    b->can_pick &= r && pos == s->n_tokens - 1 && !r->gen.o.grammar && r->gen.o.n_top_logprobs < 0 && r->o.n_labels == 0;
+    if (b->can_pick) b->how[n_out] = (sample_row){.how = &r->gen.o.sampling, .history = s->tokens, .n_history = s->n_tokens};
+}
+
 static void lay_out(galen_batcher *b) {
     int32_t row = 0, n_out = 0;
     b->n_members = 0;
     b->has_pooling = false;
+    b->can_pick = true;
     for (seq *s = b->running.first; s; s = s->next) {
         if (s->n_rows == 0) continue;
         s->first_row = row;
@@ -204,7 +213,7 @@ static void lay_out(galen_batcher *b) {
             b->pos[row] = s->n_done + i;
             b->token[row] = s->tokens[s->n_done + i];
             b->row_seq[row] = b->n_members;
-            if (seq_wants(s, s->n_done + i)) b->out_row[n_out++] = row;
+            if (seq_wants(s, s->n_done + i)) add_out(b, s, s->n_done + i, row, n_out++);
         }
         b->has_pooling |= s->req && s->req->o.pooling != GALEN_POOL_NONE;
         b->members[b->n_members++] = s;

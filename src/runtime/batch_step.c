@@ -62,7 +62,32 @@ static void prepare(void *ctx, int64_t begin, int64_t end, int thread) {
     }
 }
 
+/* The same from what the device chose: one output row a sequence at most, its last. */
+static void prepare_picked(galen_batcher *b) {
+    for (int32_t i = 0; i < b->n_members; i++) {
+        seq *s = b->members[i];
+        if (s->n_rows < seq_pending(s)) continue;
+        const sample_choice *pick = &b->picks[s->first_out];
+        request *r = s->req;
+        s->n_finite = pick->id == CHOICE_NOT_FINITE ? 0 : 1;
+        r->is_chosen = true;
+        r->choice = pick->id;
+        r->choice_status = GALEN_OK;
+        if (pick->id == CHOICE_FORBIDDEN)
+            r->choice_status = galen_fail(&r->choice_error, GALEN_E_NUMERIC, 0, "every token is forbidden");
+    }
+}
+
+static galen_status not_finite(const galen_batcher *b, const float *logits, galen_error *err) {
+    if (!b->is_picked) return logits_check(logits, 1, b->m->info.n_vocab, err);
+    return galen_fail(err, GALEN_E_NUMERIC, 0, "a logit is not finite: the model's weights or its file are damaged");
+}
+
 static void prepare_all(galen_batcher *b) {
+    if (b->is_picked) {
+        prepare_picked(b);
+        return;
+    }
     if ((int64_t)b->step.n_out * b->m->info.n_vocab >= b->worth_waking)
         pool_run(b->crew, b->n_members, 1, prepare, b);
     else
@@ -83,7 +108,7 @@ static galen_status take_rows(galen_batcher *b, seq *s, bool *is_over, galen_err
         if (st) return st;
         if (!seq_wants(s, pos)) continue;
         const float *logits = b->logits + (int64_t)out++ * n_vocab;
-        if (out - s->first_out > s->n_finite) return logits_check(logits, 1, n_vocab, err);
+        if (out - s->first_out > s->n_finite) return not_finite(b, logits, err);
         s->n_out = pos + 1;
         s->n_sound = pos + 1;
         if (s->seat) {

@@ -199,8 +199,11 @@ static galen_status alloc_step(galen_batcher *b, galen_error *err) {
     b->tables = arena_alloc(&b->mem, seqs, sizeof *b->tables);
     b->members = arena_alloc(&b->mem, seqs, sizeof(seq *));
     b->logits = arena_alloc(&b->mem, out * (size_t)b->m->info.n_vocab, sizeof *b->logits);
+    b->how = arena_alloc(&b->mem, out, sizeof *b->how);
+    b->picks = arena_alloc(&b->mem, out, sizeof *b->picks);
     b->hidden = arena_alloc(&b->mem, rows * (size_t)model_network(b->m->net)->n_embd, sizeof *b->hidden);
-    if (b->token && b->pos && b->row_seq && b->out_row && b->tables && b->members && b->logits && b->hidden) return GALEN_OK;
+    if (b->token && b->pos && b->row_seq && b->out_row && b->tables && b->members && b->logits && b->how && b->picks && b->hidden)
+        return GALEN_OK;
     return galen_fail(err, GALEN_E_NOMEM, 0, "a batcher of %d rows and %d sequences", b->o.n_batch, b->o.max_seqs);
 }
 

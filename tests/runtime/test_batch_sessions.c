@@ -212,12 +212,35 @@ static galen_status bad_head(backend_work *w, const batch *b, float *logits, gal
     return good->head(w, b, logits, err);
 }
 
-static void wrap(galen_batcher *b, backend_api *api) {
+/* A device that chooses tokens itself: by the host's sampler. */
+static int n_samples;
+
+static galen_status own_sample(backend_work *w, const batch *b, const sample_row *rows, sample_choice *out, galen_error *err) {
+    static float logits[64 * TINY_VOCAB];
+    sampler s;
+    if (b->n_out == 0 || b->n_out > 64) return GALEN_E_UNSUPPORTED;
+    if (n_samples++ % 7 == 6) return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "not these rows"); /* now and then the host must */
+    galen_status st = bad_head(w, b, logits, err);
+    if (!st) st = sampler_open(&s, TINY_VOCAB, err);
+    if (st) return st;
+    for (int32_t i = 0; i < b->n_out; i++) {
+        const float *row = logits + i * TINY_VOCAB;
+        out[i].id = CHOICE_NOT_FINITE;
+        if (logits_are_finite(row, TINY_VOCAB) &&
+            sampler_choose(&s, rows[i].how, row, rows[i].history, rows[i].n_history, NULL, &out[i].id, err))
+            out[i].id = CHOICE_FORBIDDEN;
+    }
+    sampler_close(&s);
+    return GALEN_OK;
+}
+
+static void wrap(galen_batcher *b, backend_api *api, bool is_choosing) {
     device_part *part = &b->where.at->devices.at[0];
     good = part->api;
     *api = *good;
     api->embed = bad_embed;
     api->head = bad_head;
+    api->sample = is_choosing ? own_sample : NULL;
     part->api = api;
 }
 
@@ -237,7 +260,7 @@ static void one_poisoned_sequence_ends_alone(void **state) {
         if (i % 4 == 2) jobs[i].prompt[jobs[i].n_prompt / 2] = POISON;
     }
     galen_batcher *b = open_batcher(m, 6, 2 * CTX); /* few pages, so that poisoned ones are used again at once */
-    wrap(b, &api);
+    wrap(b, &api, false);
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < JOBS; i++) {
             jobs[i].n_ids = jobs[i].n_last = jobs[i].n_ends = 0;
@@ -272,6 +295,41 @@ static void one_poisoned_sequence_ends_alone(void **state) {
     galen_model_close(m);
 }
 
+static void a_device_may_choose_the_tokens(void **state) {
+    (void)state;
+    enum { JOBS = 40 };
+    static job jobs[JOBS], want[JOBS];
+    backend_api api;
+    tiny_write(path, "llama", NULL, 0);
+    galen_model *m = tiny_open(path, "cpu", 2);
+    galen_batcher *b = open_batcher(m, 5, 2 * CTX);
+    wrap(b, &api, true);
+    n_samples = 0;
+    for (int i = 0; i < JOBS; i++) {
+        want[i] = job_make((uint64_t)i, 180);
+        if (i < 30) want[i].n_top = -1; /* the others want log-probabilities, and with them logits */
+        want[i].n_labels = i < 30 ? 0 : 3;
+        for (int32_t k = 0; k < want[i].n_prompt; k++)
+            if (want[i].prompt[k] == POISON) want[i].prompt[k] = 9;
+        jobs[i] = want[i];
+        job_alone(m, &want[i], CTX, "f16");
+        if (i % 10 == 7) jobs[i].prompt[jobs[i].n_prompt / 2] = POISON;
+        assert_int_equal(job_submit(b, &jobs[i], NULL), GALEN_OK);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        job_wait(&jobs[i]);
+        bool is_told = false;
+        for (int32_t k = 0; k < want[i].n_ids; k++) is_told |= want[i].ids[k] == POISON;
+        if (i % 10 == 7) assert_int_equal(jobs[i].st, GALEN_E_NUMERIC);
+        if (i % 10 != 7 && !is_told && !job_is_same(&jobs[i], &want[i])) fail_msg("request %d has other bytes than alone", i);
+    }
+    assert_true(n_samples > 50);
+    batch_is_clean(b);
+    b->where.at->devices.at[0].api = good;
+    galen_batcher_close(b);
+    galen_model_close(m);
+}
+
 static void a_lost_device_is_told_to_all_and_can_be_left(void **state) {
     (void)state;
     enum { JOBS = 12 };
@@ -282,7 +340,7 @@ static void a_lost_device_is_told_to_all_and_can_be_left(void **state) {
     galen_model *m = tiny_open(path, "cpu", 1);
     galen_batcher *b = open_batcher(m, 4, 4 * CTX);
     galen_session *s = open_session(m, b);
-    wrap(b, &api);
+    wrap(b, &api, true);
     n_heads_left = 9;
     for (int i = 0; i < JOBS; i++) {
         jobs[i] = job_make((uint64_t)i, 100);
@@ -336,6 +394,7 @@ int main(void) {
         cmocka_unit_test(sessions_among_requests_keep_their_bytes),
         cmocka_unit_test(a_seat_has_the_limits_of_a_session),
         cmocka_unit_test(one_poisoned_sequence_ends_alone),
+        cmocka_unit_test(a_device_may_choose_the_tokens),
         cmocka_unit_test(a_lost_device_is_told_to_all_and_can_be_left),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);

@@ -197,7 +197,7 @@ static void scores_labels_and_embeddings(void **state) {
     tiny_write(path, "llama", NULL, 0);
     galen_model *m = tiny_open(path, "cpu", 2);
     static float logits[N][TINY_VOCAB];
-    job j = {.n_prompt = N, .max_tokens = 3, .n_top = 0, .repeat_penalty = 1};
+    job j = {.n_prompt = N, .max_tokens = 3, .n_top = 0, .n_labels = 3, .repeat_penalty = 1};
     for (int32_t i = 0; i < N; i++) j.prompt[i] = 3 + (i * 7) % 250;
     galen_session *s;
     galen_session_opts so = galen_session_default_opts();

@@ -19,7 +19,7 @@ enum { JOB_TOKENS = 256, JOB_TEXT = 2048 };
 typedef struct job {
     /* what is asked */
     int32_t prompt[JOB_TOKENS];
-    int32_t n_prompt, max_tokens, n_top, score_from;
+    int32_t n_prompt, max_tokens, n_top, score_from, n_labels;
     uint64_t seed;
     float temperature, repeat_penalty;
     const char *stop, *client, *salt;
@@ -101,7 +101,7 @@ static galen_status job_submit(galen_batcher *b, job *j, galen_error *err) {
     o.score_from = j->score_from;
     o.on_score = job_score;
     o.labels = job_labels;
-    o.n_labels = 3;
+    o.n_labels = j->n_labels;
     o.pooling = j->pooling;
     o.client = j->client;
     o.salt = j->salt;
