@@ -201,6 +201,7 @@ const backend_api *backend_cuda(void) {
                                     .set_hidden = cuda_set_hidden,
                                     .get_kv = cuda_get_kv,
                                     .set_kv = cuda_set_kv,
+                                    .copy_page = cuda_copy_page,
                                     .memory_held = cuda_memory_held};
     return &api;
 }

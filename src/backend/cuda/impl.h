@@ -198,6 +198,7 @@ galen_status cuda_begin_sample(backend_work *w, galen_error *err);
 /** Keep the first failure for sync. Returns st. */
 galen_status cuda_remember(backend_work *w, galen_status st, const galen_error *err);
 galen_status cuda_get_hidden(backend_work *w, const batch *b, float *x, galen_error *err);
+galen_status cuda_copy_page(backend_work *w, int32_t to, int32_t from, galen_error *err);
 galen_status cuda_set_hidden(backend_work *w, const batch *b, const float *x, galen_error *err);
 
 /* work.c */

@@ -309,3 +309,17 @@ galen_status cuda_get_hidden(backend_work *w, const batch *b, float *x, galen_er
     w->is_busy = true; /* the batch goes on: its mailbox stays */
     return st;
 }
+
+galen_status cuda_copy_page(backend_work *w, int32_t to, int32_t from, galen_error *err) {
+    const size_t n = w->shape.page_bytes;
+    int e = 0;
+    if (w->is_failed) return refuse_failed(w, err);
+    (void)cudaSetDevice(w->b->device);
+    for (size_t at = 0; !e && at < w->kv_bytes; at += w->shape.layer_bytes) {
+        char *layer = (char *)w->kv + at;
+        e = from < 0
+                ? cudaMemsetAsync(layer + (size_t)to * n, 0, n, w->queue.stream)
+                : cudaMemcpyAsync(layer + (size_t)to * n, layer + (size_t)from * n, n, cudaMemcpyDeviceToDevice, w->queue.stream);
+    }
+    return e ? cuda_remember(w, cuda_fail(err, e, "copying a KV page"), err) : GALEN_OK;
+}
