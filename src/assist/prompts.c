@@ -1,6 +1,7 @@
 /* Text for the model. */
 #include "assist/prompts.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,6 +177,7 @@ galen_status prompts_load(prompt_set *out, const char *dir, galen_error *err) {
             prompts_free(out);
             return st;
         }
+        assert(out->message[id] && out->lead[id]);
         sha256_add(&s, out->message[id], strlen(out->message[id]) + 1);
         sha256_add(&s, out->lead[id], strlen(out->lead[id]) + 1);
     }

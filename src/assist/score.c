@@ -155,7 +155,7 @@ galen_status score_find_words(galen_assistant *a, galen_error *err) {
 }
 
 static double family_log(const family *f, const float *row) {
-    float l[FAMILY_MAX];
+    float l[FAMILY_MAX] = {0};
     for (int32_t i = 0; i < f->n; i++) l[i] = row[f->ids[i]];
     return log_sum(l, f->n);
 }
