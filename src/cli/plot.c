@@ -112,7 +112,8 @@ static frame find_frame(const plot *p) {
 
 static void put_axes(const plot *p, const frame *f, FILE *out) {
     const double y_step = nice_step(f->y1, 4);
-    for (double y = 0; y <= f->y1 * 1.0001; y += y_step) {
+    for (int i = 0; i * y_step <= f->y1 * 1.0001; i++) {
+        const double y = i * y_step;
         (void)fprintf(out, "<line x1='%d' x2='%d' y1='%.1f' y2='%.1f' class='grid'/>", LEFT, WIDTH - RIGHT, at_y(f, y),
                       at_y(f, y));
         (void)fprintf(out, "<text x='%d' y='%.1f' text-anchor='end'>%g</text>\n", LEFT - 8, at_y(f, y) + 4, y);
@@ -125,8 +126,9 @@ static void put_axes(const plot *p, const frame *f, FILE *out) {
         }
     } else if (f->x1 > f->x0) {
         const double x_step = nice_step(f->x1 - f->x0, 6);
-        for (double x = ceil(f->x0 / x_step) * x_step; x <= f->x1 * 1.0001; x += x_step)
-            (void)fprintf(out, "<text x='%.1f' y='%d' text-anchor='middle'>%g</text>\n", at_x(f, x), HEIGHT - BOTTOM + 20, x);
+        for (int i = (int)ceil(f->x0 / x_step); i * x_step <= f->x1 * 1.0001; i++)
+            (void)fprintf(out, "<text x='%.1f' y='%d' text-anchor='middle'>%g</text>\n", at_x(f, i * x_step),
+                          HEIGHT - BOTTOM + 20, i * x_step);
     }
     (void)fprintf(out, "<text x='%d' y='24' class='title'>", LEFT);
     put_escaped(out, p->title);

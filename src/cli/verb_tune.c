@@ -144,7 +144,19 @@ static galen_status look(tuner *t, galen_error *err) {
 
 /* ---------------------------------------------------------------- the search */
 
-/* Quarter steps over what fits, then halves of the steps beside the best, down to single layers. */
+/* The best of the tries that state a number of layers; -1 when there is none. */
+static int best_stated(const tuner *t) {
+    int best = -1;
+    for (int i = 0; i < t->n_tries; i++) {
+        const tune_choice *c = &t->tries[i].choice;
+        if (c->gpu_layers < 0 || isnan(c->seconds)) continue;
+        if (best < 0 || c->seconds < t->tries[best].choice.seconds) best = i;
+    }
+    return best;
+}
+
+/* Quarter steps over what fits; then from the best of them up and down by ever smaller steps as long as that helps. The plan's
+ * own arrangement was tried first and need not be a number of layers. */
 static galen_status search_layers(tuner *t) {
     tune_choice c = best_of(t);
     galen_status st = GALEN_OK;
@@ -153,13 +165,15 @@ static galen_status search_layers(tuner *t) {
         c.gpu_layers = t->most_layers * k / 4;
         st = consider(t, c);
     }
-    for (int32_t step = t->most_layers / 8; step >= 1 && !st; step /= 2) {
-        const int32_t at = best_of(t).gpu_layers; /* AUTO: the plan's own arrangement is the best so far */
-        if (at == GALEN_GPU_LAYERS_AUTO) break;
-        for (int side = -1; side <= 1 && !st; side += 2) {
-            c.gpu_layers = at + side * step;
+    for (int32_t step = t->most_layers > 8 ? t->most_layers / 8 : 1; step >= 1 && !st;) {
+        const int at = best_stated(t);
+        if (at < 0) break;
+        for (int side = 1; side >= -1 && !st; side -= 2) {
+            c.gpu_layers = t->tries[at].choice.gpu_layers + side * step;
             if (c.gpu_layers >= 0 && c.gpu_layers <= t->most_layers) st = consider(t, c);
+            if (best_stated(t) != at) break; /* it helped: go on from there */
         }
+        if (best_stated(t) == at) step /= 2;
     }
     return st;
 }
@@ -171,7 +185,9 @@ static galen_status search_threads(tuner *t) {
     for (size_t i = 0; i < sizeof parts / sizeof *parts && !st; i++) {
         tune_choice c = best_of(t);
         c.n_threads = t->n_cores * parts[i] / 4;
+        const int n = t->n_tries, was = t->best;
         if (c.n_threads >= 1) st = consider(t, c);
+        if (t->n_tries > n && t->best == was) break; /* fewer were slower: still fewer are too */
     }
     return st;
 }
@@ -340,7 +356,7 @@ cli_exit verb_tune(cli *c) {
     t.c = c;
     t.best = -1;
     t.repeats = c->args.quick ? 2 : 3;
-    t.n_answer = c->args.quick ? 16 : TUNE_ANSWER;
+    t.n_answer = c->args.quick ? 8 : TUNE_ANSWER;
     t.base.n_ctx = c->args.ctx ? (int32_t)c->args.ctx : TUNE_PROMPT + TUNE_ANSWER + 1;
     if (look(&t, &err)) return engine_fail(c, PHASE_LOAD, &err);
     const galen_status found = search(&t);
