@@ -168,7 +168,12 @@ static void test_random_weights(void **state) {
     static const char *const texts[] = {symptoms, "itchy rash on both hands", "can't sleep, weight loss, thirst",
                                         "fi\xE8vre et toux", "62 year old man; crushing chest pain. BP 82/54"};
     const char *more = getenv("GALEN_RANDOM_RUNS");
-    const long n = more ? strtol(more, NULL, 10) : 40;
+#ifdef __SANITIZE_ADDRESS__
+    const long fewer = 6; /* each takes seconds there */
+#else
+    const long fewer = 20;
+#endif
+    const long n = more ? strtol(more, NULL, 10) : fewer;
     galen_model *m = NULL;
     galen_error err = {0};
     galen_model_opts mo = galen_model_default_opts();
