@@ -171,6 +171,8 @@ typedef enum cli_phase { PHASE_LOAD, PHASE_USE, PHASE_WRITE } cli_phase;
 cli_exit engine_fail(cli *c, cli_phase phase, const galen_error *err);
 /** How the options want a model opened: threads, device, placement, what the memory plan counts. */
 cli_exit engine_model_opts(cli *c, galen_model_opts *out);
+/** --chat-format names one that is known; engine_open asks too. */
+cli_exit engine_check_chat_format(cli *c);
 /** Resolve the name to a file without opening it; path has RESOLVE_PATH_BYTES. Messages as engine_open's. */
 cli_exit engine_find(cli *c, const char *name, char *path);
 /** Resolve the name (NULL: GALEN_MODEL, then the demo model), open, say what runs where. */

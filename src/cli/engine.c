@@ -68,7 +68,7 @@ static void explain_missing(cli *c, const resolved *r, bool is_named) {
     (void)fprintf(stderr, "or name one: galen %s --model path/to/model.gguf\n", c->verb->name);
 }
 
-static cli_exit check_chat_format(cli *c) {
+cli_exit engine_check_chat_format(cli *c) {
     char safe[64], choices[256] = "";
     const char *want = c->args.chat_format, *name;
     for (size_t i = 0; (name = galen_chat_format_name(i)); i++) {
@@ -239,7 +239,12 @@ static void use_tuned(cli *c, const char *path, galen_model_opts *o) {
     tune_choice choice;
     int64_t time_ms = 0;
     char layers[16] = "auto";
-    if (c->args.no_tune || !tune_find(c, path, &choice, &time_ms)) return;
+    if (c->args.no_tune) return;
+    if (!tune_find(c, path, &choice, &time_ms)) {
+        if (tune_is_outdated(path))
+            term_note(c, "this model was tuned for another card, driver, build or limit; galen tune measures it here");
+        return;
+    }
     tune_apply(c, &choice, o);
     if (choice.gpu_layers >= 0) (void)snprintf(layers, sizeof layers, "%d", choice.gpu_layers);
     term_note(c, "tuned: %s layers on the GPU, %d threads, %d rows a pass (--no-tune ignores it)", layers, choice.n_threads,
@@ -251,7 +256,7 @@ cli_exit engine_open(cli *c, const char *name, bool is_vocab_only, galen_model *
     galen_model_opts o;
     *out = NULL;
     static char path[RESOLVE_PATH_BYTES];
-    cli_exit st = check_chat_format(c);
+    cli_exit st = engine_check_chat_format(c);
     if (!st) st = engine_model_opts(c, &o);
     if (!st) st = engine_find(c, name, path);
     if (st) return st;

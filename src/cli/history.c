@@ -133,6 +133,34 @@ void hist_perf(hist *h, const store_perf *p) {
     if (store_perf_append(s, &full, &err)) said(h, &err);
 }
 
+void hist_generation(cli *c, const galen_model *m, const galen_result *r, galen_status st) {
+    const galen_model_info i = galen_model_get_info(m);
+    char hex[SHA256_HEX_BYTES], safe[GALEN_ERROR_MSG_BYTES];
+    galen_error err = {0};
+    store *s = NULL;
+    const store_opts so = {.path = c->args.db, .busy_ms = 1000};
+    if (c->args.no_history) return;
+    galen_status kept = store_open(&s, &so, &err);
+    if (!kept) {
+        const store_perf p = {.verb = c->verb->name,
+                              .model_name = i.name,
+                              .model_sha256 = store_model_hash_known(s, i.path, hex) ? hex : NULL,
+                              .device = i.device,
+                              .placement = i.placement,
+                              .fallback = i.fell_back,
+                              .load_s = c->load_s,
+                              .prefill_s = r->prefill_s,
+                              .decode_s = r->decode_s,
+                              .first_s = r->n_generated > 0 ? r->prefill_s : 0,
+                              .n_prompt = r->n_prompt,
+                              .n_generated = r->n_generated,
+                              .error = st};
+        kept = store_perf_append(s, &p, &err);
+    }
+    store_close(s);
+    if (kept) term_note(c, "not in the performance log: %s", term_safe(err.msg, safe, sizeof safe));
+}
+
 void hist_end(hist *h) {
     if (!h->c) return;
     if (h->id && !h->has_failed) term_note(h->c, "case %lld saved (galen history show %lld)", (long long)h->id, (long long)h->id);

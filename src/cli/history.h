@@ -32,6 +32,8 @@ void hist_audit(hist *h, const char *action, const char *model_sha256, const cha
                 size_t n_response);
 /** A row of the performance log; verb, load_s are filled in. */
 void hist_perf(hist *h, const store_perf *p);
+/** The same for a generation without a case (complete, chat): a database that cannot be had is worth a note, no more. */
+void hist_generation(cli *c, const galen_model *m, const galen_result *r, galen_status st);
 /** "case 12 saved" and the end; also of a hist that was never started (all zero). */
 void hist_end(hist *h);
 

@@ -38,7 +38,7 @@ enum {
     V_MODELS = V_PLACES | V_SHOW | V_TOKENIZE,                              /* opens a model          */
     V_SAMPLES = V_COMPLETE | V_CHAT,                                        /* sampling is the user's */
     V_STORE = V_HISTORY | V_AUDIT | V_STATS,                                /* about the database     */
-    V_KEEPS = V_DIAGNOSE | V_CHAT | V_BENCH | V_TUNE,                       /* writes to the database */
+    V_KEEPS = V_DIAGNOSE | V_COMPLETE | V_CHAT | V_BENCH | V_TUNE,          /* writes to the database */
     V_JSON = V_STORE | V_PLAN | V_BENCH | V_TUNE | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_CALIBRATE |
              V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT | V_TRIAGE | V_CODES,
     V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE | V_TRIAGE,

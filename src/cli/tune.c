@@ -63,6 +63,28 @@ bool tune_find(const cli *c, const char *path, tune_choice *out, int64_t *time_m
     return is_found;
 }
 
+typedef struct search_row {
+    const char *hex;
+    bool is_found;
+} search_row;
+
+static bool on_row(void *user, const store_tune *t) {
+    search_row *s = user;
+    s->is_found = s->is_found || strcmp(t->model_sha256, s->hex) == 0;
+    return !s->is_found;
+}
+
+bool tune_is_outdated(const char *path) {
+    char db[4096], hex[SHA256_HEX_BYTES];
+    store *s = NULL;
+    search_row row = {.hex = hex};
+    const store_opts so = {.is_read_only = true, .busy_ms = 200};
+    if (store_default_path(db, sizeof db, NULL) || access(db, R_OK) || store_open(&s, &so, NULL)) return false;
+    if (store_model_hash_known(s, path, hex)) (void)store_tune_list(s, on_row, &row, NULL);
+    store_close(s);
+    return row.is_found;
+}
+
 bool tune_keep(cli *c, const char *path, const tune_choice *choice, const json_t *curve) {
     char hex[SHA256_HEX_BYTES];
     store *s = NULL;

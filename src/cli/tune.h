@@ -24,6 +24,8 @@ void tune_key_of(const cli *c, tune_key *out);
 
 /** The choice kept for this model file here and now. False: none, or the model's hash is not known without reading it. */
 bool tune_find(const cli *c, const char *path, tune_choice *out, int64_t *time_ms);
+/** It was measured for this model on another card, driver or build: worth measuring again. */
+bool tune_is_outdated(const char *path);
 /** Keep it, with the measurements it came from. Errors are printed. */
 bool tune_keep(cli *c, const char *path, const tune_choice *choice, const json_t *curve);
 

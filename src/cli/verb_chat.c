@@ -5,6 +5,7 @@
 
 #include "cli/case_history.h"
 #include "cli/clinic.h"
+#include "cli/history.h"
 #include "cli/line.h"
 #include "cli/options.h"
 #include "cli/stream.h"
@@ -135,6 +136,7 @@ static cli_exit run_turn(chat *k, answer *a, const galen_tokens *t) {
     k->o.user = a;
     const galen_status got = galen_generate(k->s, t->ids + n_common, (int32_t)(t->n - n_common), &k->o, &r, &err);
     term_progress_end(k->c);
+    hist_generation(k->c, k->m, &r, got);
     if (a->out.is_nomem) return no_memory(k->c);
     if (got) return engine_fail(k->c, PHASE_USE, &err);
     return show_answer(k, a, &r);

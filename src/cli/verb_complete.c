@@ -1,6 +1,7 @@
 /* galen complete: a text continued. */
 #include <stdlib.h>
 
+#include "cli/history.h"
 #include "cli/options.h"
 #include "cli/stream.h"
 
@@ -70,6 +71,7 @@ static cli_exit generate(cli *c, completion *k) {
     const galen_status st = galen_generate(k->s, k->prompt.ids, (int32_t)k->prompt.n, &k->o, &k->r, &err);
     term_progress_end(c);
     stream_end_line(&k->out);
+    hist_generation(c, k->m, &k->r, st);
     if (k->out.is_nomem) {
         term_error(c, "out of memory keeping the answer");
         return CLI_MEMORY;

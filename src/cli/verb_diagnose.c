@@ -134,7 +134,8 @@ cli_exit verb_diagnose(cli *c) {
     text_buf text = {0};
     clinic k = {.c = c, .n_samples = clinic_samples(c), .prints_turns = c->args.json && c->args.interactive};
     const char *name;
-    cli_exit st = read_arguments(c, &name, &text);
+    cli_exit st = engine_check_chat_format(c); /* a wrong command line says only that */
+    if (!st) st = read_arguments(c, &name, &text);
     if (!st) st = before_model(&k, &text);
     if (!st) st = run(&k, name, &text);
     clinic_close(&k);
