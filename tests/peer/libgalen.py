@@ -14,11 +14,15 @@ class Error(C.Structure):
 
 class ModelOpts(C.Structure):
     _fields_ = [("size", C.c_size_t), ("device", C.c_char_p), ("isa", C.c_char_p), ("n_threads", C.c_int32), ("is_vocab_only", C.c_bool),
-                ("chat_format", C.c_char_p), ("progress", C.c_void_p), ("progress_user", C.c_void_p)]
+                ("chat_format", C.c_char_p), ("progress", C.c_void_p), ("progress_user", C.c_void_p), ("n_ctx", C.c_int32), ("n_batch", C.c_int32),
+                ("n_seqs", C.c_int32), ("kv_type", C.c_char_p), ("gpu_layers", C.c_int32), ("vram_limit", C.c_uint64), ("main_gpu", C.c_int32),
+                ("is_kv_on_host", C.c_bool), ("is_gpu_required", C.c_bool), ("is_strict", C.c_bool), ("cache_dir", C.c_char_p),
+                ("notice", C.c_void_p), ("notice_user", C.c_void_p)]
 
 
 class SessionOpts(C.Structure):
-    _fields_ = [("size", C.c_size_t), ("n_ctx", C.c_int32), ("n_batch", C.c_int32), ("kv_type", C.c_char_p)]
+    _fields_ = [("size", C.c_size_t), ("n_ctx", C.c_int32), ("n_batch", C.c_int32), ("kv_type", C.c_char_p), ("batcher", C.c_void_p),
+                ("client", C.c_char_p), ("salt", C.c_char_p)]
 
 
 class Tokens(C.Structure):
@@ -26,7 +30,8 @@ class Tokens(C.Structure):
 
 
 class ModelInfo(C.Structure):
-    _fields_ = [(n, C.c_char_p) for n in ("path", "arch", "name", "type_name", "chat_format", "device")] + \
+    _fields_ = [(n, C.c_char_p) for n in ("path", "arch", "name", "type_name", "chat_format", "device", "placement", "fell_back")] + \
+               [("n_gpu_layers", C.c_int32), ("gpu_percent", C.c_int32), ("gpu_bytes", C.c_uint64), ("gpu_all_bytes", C.c_uint64)] + \
                [(n, C.c_int32) for n in ("n_layer", "n_embd", "n_head", "n_head_kv", "n_ff", "n_vocab", "n_ctx_train")] + \
                [(n, C.c_uint64) for n in ("n_params", "weight_bytes", "file_bytes")] + [("n_files", C.c_int32)]
 
@@ -55,6 +60,9 @@ class Model:
         self.lib, self.err = load(), Error()
         self.model, self.session = C.c_void_p(), C.c_void_p()
         mo, so = self.lib.galen_model_default_opts(), self.lib.galen_session_default_opts()
+        if (mo.size, so.size) != (C.sizeof(ModelOpts), C.sizeof(SessionOpts)):
+            raise RuntimeError(f"galen.h has grown: options of {mo.size} and {so.size} bytes, here {C.sizeof(ModelOpts)} and {C.sizeof(SessionOpts)}")
+        mo.device = b"cpu"
         mo.n_threads, mo.isa, so.n_ctx, so.kv_type = n_threads, isa and isa.encode(), n_ctx, kv_type.encode()
         self.do(self.lib.galen_model_open(C.byref(self.model), os.fsencode(path), C.byref(mo), C.byref(self.err)))
         self.info = self.lib.galen_model_get_info(self.model)
