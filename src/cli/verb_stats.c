@@ -11,20 +11,25 @@
 #define TREND_LEAST  8  /* runs before a trend is worth a word */
 
 typedef struct run_row {
-    double load_s, prefill, decode; /* decode, prefill: tokens per second; 0: none were computed */
+    double load_s, first_s, prefill, decode; /* decode, prefill: tokens per second; 0: none were computed */
     int64_t time_ms;
-    bool has_failed, fell_back;
+    galen_status error;
+    bool fell_back;
 } run_row;
 
+/* A server's runs share the machine with each other: their speeds are not compared with a lone run's. */
 typedef struct group {
     char *model, *sha256, *device;
-    run_row *rows; /* in the order of time */
+    bool is_served;
+    char placement[192]; /* of its last run */
+    run_row *rows;       /* in the order of time */
     size_t n, cap;
 } group;
 
 typedef struct groups {
     group *items;
     size_t n;
+    int64_t n_dropped;
     bool is_out_of_memory;
 } groups;
 
@@ -33,23 +38,27 @@ static bool is_same(const char *a, const char *b) {
 }
 
 static group *group_of(groups *g, const store_perf *p) {
+    const bool is_served = p->verb && strncmp(p->verb, "serve", 5) == 0;
     for (size_t i = 0; i < g->n; i++) {
         group *k = &g->items[i];
-        if (is_same(k->model, p->model_name) && is_same(k->sha256, p->model_sha256) && is_same(k->device, p->device)) return k;
+        if (k->is_served == is_served && is_same(k->model, p->model_name) && is_same(k->sha256, p->model_sha256) &&
+            is_same(k->device, p->device))
+            return k;
     }
     group *items = realloc(g->items, (g->n + 1) * sizeof *items);
     if (!items) return NULL;
     g->items = items;
     group *k = &items[g->n];
-    *k = (group){.model = strdup(p->model_name ? p->model_name : ""),
+    *k = (group){.is_served = is_served,
+                 .model = strdup(p->model_name ? p->model_name : ""),
                  .sha256 = strdup(p->model_sha256 ? p->model_sha256 : ""),
                  .device = strdup(p->device ? p->device : "")};
     g->n++;
     return k->model && k->sha256 && k->device ? k : NULL;
 }
 
-static double rate(int64_t n, double seconds) {
-    return n > 0 && seconds > 0 ? (double)n / seconds : 0;
+static double rate(int64_t n, int64_t least, double seconds) {
+    return n >= least && seconds > 0 ? (double)n / seconds : 0;
 }
 
 static bool on_row(void *user, const store_perf *p) {
@@ -68,22 +77,62 @@ static bool on_row(void *user, const store_perf *p) {
         return false;
     }
     k->rows[k->n++] = (run_row){.load_s = p->load_s,
-                                .prefill = rate(p->n_prompt, p->prefill_s),
-                                .decode = rate(p->n_generated, p->decode_s),
+                                .first_s = p->first_s,
+                                .prefill = rate(p->n_prompt - p->n_cached, 1, p->prefill_s),
+                                .decode = rate(p->n_generated, 2, p->decode_s), /* the first is the prompt's */
                                 .time_ms = p->time_ms,
-                                .has_failed = p->error != 0,
+                                .error = p->error,
                                 .fell_back = p->fallback != NULL};
+    if (p->placement) (void)snprintf(k->placement, sizeof k->placement, "%s", p->placement);
+    g->n_dropped += p->n_dropped;
     return true;
 }
 
+static void group_free(group *k) {
+    free(k->model);
+    free(k->sha256);
+    free(k->device);
+    free(k->rows);
+}
+
 static void groups_free(groups *g) {
-    for (size_t i = 0; i < g->n; i++) {
-        free(g->items[i].model);
-        free(g->items[i].sha256);
-        free(g->items[i].device);
-        free(g->items[i].rows);
-    }
+    for (size_t i = 0; i < g->n; i++) group_free(&g->items[i]);
     free(g->items);
+}
+
+static int by_time(const void *a, const void *b) {
+    const int64_t x = ((const run_row *)a)->time_ms, y = ((const run_row *)b)->time_ms;
+    return (x > y) - (x < y);
+}
+
+/* The group that runs without a fingerprint belong to: the only one that is like theirs and has one. NULL: none, or several. */
+static group *owner_of(const groups *g, const group *k) {
+    group *found = NULL;
+    for (size_t i = 0; i < g->n; i++) {
+        group *o = &g->items[i];
+        if (!*o->sha256 || o->is_served != k->is_served || strcmp(o->model, k->model) != 0 || strcmp(o->device, k->device) != 0)
+            continue;
+        if (found) return NULL;
+        found = o;
+    }
+    return found;
+}
+
+/* A model's fingerprint is known from some run on; the runs before it are the same model's. */
+static void join_nameless(groups *g) {
+    for (size_t i = 0; i < g->n; i++) {
+        group *k = &g->items[i], *o = *k->sha256 ? NULL : owner_of(g, k);
+        run_row *rows = o ? realloc(o->rows, (o->n + k->n) * sizeof *rows) : NULL;
+        if (!rows) continue; /* told apart: no harm */
+        memcpy(rows + o->n, k->rows, k->n * sizeof *rows);
+        o->rows = rows;
+        o->n += k->n;
+        qsort(rows, o->n, sizeof *rows, by_time);
+        group_free(k);
+        g->n--;
+        memmove(k, k + 1, (g->n - i) * sizeof *k);
+        i--;
+    }
 }
 
 /* ------------------------------------------------------------ figures */
@@ -91,6 +140,9 @@ static void groups_free(groups *g) {
 typedef double (*figure)(const run_row *r);
 static double load_of(const run_row *r) {
     return r->load_s;
+}
+static double first_of(const run_row *r) {
+    return r->first_s;
 }
 static double prefill_of(const run_row *r) {
     return r->prefill;
@@ -116,19 +168,27 @@ static double median(const group *k, figure f, size_t from, size_t to, double *s
     return n % 2 ? scratch[n / 2] : (scratch[n / 2 - 1] + scratch[n / 2]) / 2;
 }
 
-/* Change of the last quarter's median decode speed against the first quarter's; false: too few runs. */
-static bool trend(const group *k, double *scratch, double *change) {
+/* Change of the last quarter's median against the first quarter's; false: too few runs. */
+static bool trend(const group *k, figure f, double *scratch, double *change) {
     const size_t quarter = k->n / 4;
     if (k->n < TREND_LEAST) return false;
-    const double first = median(k, decode_of, 0, quarter, scratch), last = median(k, decode_of, k->n - quarter, k->n, scratch);
+    const double first = median(k, f, 0, quarter, scratch), last = median(k, f, k->n - quarter, k->n, scratch);
     if (!(first > 0 && last > 0)) return false;
     *change = last / first - 1;
     return true;
 }
 
-static size_t count(const group *k, bool is_failures) {
-    size_t n = 0;
-    for (size_t i = 0; i < k->n; i++) n += is_failures ? k->rows[i].has_failed : k->rows[i].fell_back;
+typedef struct counts {
+    size_t n_failed, n_cancelled, n_fallbacks;
+} counts;
+
+static counts count(const group *k) {
+    counts n = {0};
+    for (size_t i = 0; i < k->n; i++) {
+        n.n_failed += k->rows[i].error && k->rows[i].error != GALEN_E_CANCELLED;
+        n.n_cancelled += k->rows[i].error == GALEN_E_CANCELLED;
+        n.n_fallbacks += k->rows[i].fell_back;
+    }
     return n;
 }
 
@@ -165,35 +225,56 @@ static void print_plot(const group *k, double *scratch) {
 
 /* ------------------------------------------------------------ output */
 
-static void print_group(const cli *c, const group *k, double *scratch) {
-    char model[128], device[128], from[HIST_TIME_BYTES], to[HIST_TIME_BYTES];
+static void print_trend(const group *k, const char *what, figure f, double *scratch) {
     double change;
-    (void)printf("%s%s%s on %s: %zu run%s, %s to %s\n", term_sgr(c, "\033[1m"),
+    if (trend(k, f, scratch, &change))
+        (void)printf("  trend   %s %+.1f %% (last quarter of the runs against the first)\n", what, 100 * change);
+}
+
+static void print_group(const cli *c, const group *k, double *scratch) {
+    char model[128], device[128], placement[192], from[HIST_TIME_BYTES], to[HIST_TIME_BYTES];
+    const counts n = count(k);
+    (void)printf("%s%s%s on %s%s\n", term_sgr(c, "\033[1m"),
                  term_safe(*k->model ? k->model : "unnamed model", model, sizeof model), term_sgr(c, "\033[0m"),
-                 term_safe(*k->device ? k->device : "no device", device, sizeof device), k->n, k->n == 1 ? "" : "s",
-                 hist_time(k->rows[0].time_ms, from), hist_time(k->rows[k->n - 1].time_ms, to));
-    (void)printf("  median  load %.2f s, prefill %.1f tokens/s, decode %.1f tokens/s\n", median(k, load_of, 0, k->n, scratch),
-                 median(k, prefill_of, 0, k->n, scratch), median(k, decode_of, 0, k->n, scratch));
-    if (trend(k, scratch, &change))
-        (void)printf("  trend   decode %+.1f %% (last quarter of the runs against the first)\n", 100 * change);
+                 term_safe(*k->device ? k->device : "no device", device, sizeof device), k->is_served ? ", served" : "");
+    (void)printf("  runs    %zu, %s to %s\n", k->n, hist_time(k->rows[0].time_ms, from),
+                 hist_time(k->rows[k->n - 1].time_ms, to));
+    if (*k->placement) (void)printf("  where   %s\n", term_safe(k->placement, placement, sizeof placement));
+    (void)printf("  median  load %.2f s, first token %.3f s\n", median(k, load_of, 0, k->n, scratch),
+                 median(k, first_of, 0, k->n, scratch));
+    (void)printf("          prefill %.1f tokens/s, decode %.1f tokens/s\n", median(k, prefill_of, 0, k->n, scratch),
+                 median(k, decode_of, 0, k->n, scratch));
+    print_trend(k, "decode", decode_of, scratch);
+    print_trend(k, "first token", first_of, scratch);
     print_plot(k, scratch);
-    if (count(k, true) || count(k, false)) (void)printf("  failed  %zu; fell back %zu\n", count(k, true), count(k, false));
+    if (n.n_failed || n.n_cancelled || n.n_fallbacks)
+        (void)printf("  failed  %zu; cancelled %zu; fell back %zu\n", n.n_failed, n.n_cancelled, n.n_fallbacks);
+}
+
+static json_t *json_trend(const group *k, figure f, double *scratch) {
+    double change;
+    return trend(k, f, scratch, &change) ? json_number(change) : json_null();
 }
 
 static json_t *json_group(const group *k, double *scratch) {
-    double values[N_COLUMNS], change;
+    double values[N_COLUMNS];
     json_t *series = json_array();
     const size_t n = columns(k, scratch, values);
+    const counts sum = count(k);
     int bad = 0;
     for (size_t i = 0; i < n; i++) bad |= json_array_append_new(series, json_number(values[i]));
-    json_t *one =
-        json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:I, s:I, s:o}", "model", json_text0(k->model), "sha256",
-                  json_text0(k->sha256), "device", json_text0(k->device), "n_runs", (json_int_t)k->n, "from_ms",
+    json_t *one = json_pack("{s:o, s:o, s:o, s:b, s:o}", "model", json_text0(k->model), "sha256", json_text0(k->sha256), "device",
+                            json_text0(k->device), "is_served", (int)k->is_served, "placement", json_text0(k->placement));
+    json_t *figures =
+        json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:o, s:o, s:I, s:I, s:I, s:o}", "n_runs", (json_int_t)k->n, "from_ms",
                   (json_int_t)k->rows[0].time_ms, "to_ms", (json_int_t)k->rows[k->n - 1].time_ms, "median_load_s",
-                  median(k, load_of, 0, k->n, scratch), "median_prefill_tokens_per_s", median(k, prefill_of, 0, k->n, scratch),
-                  "median_decode_tokens_per_s", median(k, decode_of, 0, k->n, scratch), "decode_trend",
-                  trend(k, scratch, &change) ? json_number(change) : json_null(), "n_failed", (json_int_t)count(k, true),
-                  "n_fallbacks", (json_int_t)count(k, false), "decode_series", series);
+                  median(k, load_of, 0, k->n, scratch), "median_first_token_s", median(k, first_of, 0, k->n, scratch),
+                  "median_prefill_tokens_per_s", median(k, prefill_of, 0, k->n, scratch), "median_decode_tokens_per_s",
+                  median(k, decode_of, 0, k->n, scratch), "decode_trend", json_trend(k, decode_of, scratch), "first_token_trend",
+                  json_trend(k, first_of, scratch), "n_failed", (json_int_t)sum.n_failed, "n_cancelled",
+                  (json_int_t)sum.n_cancelled, "n_fallbacks", (json_int_t)sum.n_fallbacks, "decode_series", series);
+    bad |= !figures || json_object_update(one, figures);
+    json_decref(figures);
     if (!bad) return one;
     json_decref(one);
     return NULL;
@@ -204,12 +285,16 @@ static cli_exit print_all(cli *c, const groups *g, int64_t days, double *scratch
         for (size_t i = 0; i < g->n; i++) print_group(c, &g->items[i], scratch);
         if (!g->n && days) term_note(c, "nothing was computed in the last %lld days", (long long)days);
         if (!g->n && !days) term_note(c, "nothing was computed yet");
+        if (g->n_dropped)
+            term_error(c, "%lld runs of a server are missing: the database could not be written in time",
+                       (long long)g->n_dropped);
         return CLI_DONE;
     }
     json_t *root = json_begin(c), *list = json_array();
     int bad = 0;
     for (size_t i = 0; i < g->n; i++) bad |= json_array_append_new(list, json_group(&g->items[i], scratch));
     bad |= json_object_set_new(root, "days", json_integer((json_int_t)days));
+    bad |= json_object_set_new(root, "n_dropped", json_integer((json_int_t)g->n_dropped));
     bad |= json_object_set_new(root, "groups", list);
     if (bad) {
         json_decref(root);
@@ -227,6 +312,7 @@ cli_exit verb_stats(cli *c) {
     if (st) return st;
     if (store_perf_list(s, days, on_row, &g, &err)) st = hist_fail(c, &err);
     store_close(s);
+    join_nameless(&g);
     size_t most = 1;
     for (size_t i = 0; i < g.n; i++) most = g.items[i].n > most ? g.items[i].n : most;
     double *scratch = calloc(most, sizeof *scratch);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "server/cases.h"
 #include "server/inside.h"
+#include "server/perf.h"
 
 /* ------------------------------------------------------------ what the assistant tells */
 
@@ -126,18 +127,17 @@ static bool ask(task *t, store *st, live_case *lc) {
     return task_turn(t, st, "closed", record_closed(stop));
 }
 
-static void log_speed(task *t, store *st, const live_case *lc, const galen_differential *d, const char *hash) {
-    const store_perf p = {.verb = "serve",
-                          .model_name = lc->b->name,
-                          .model_sha256 = hash,
-                          .device = lc->b->info.device,
-                          .prefill_s = d->usage.prefill_s,
-                          .decode_s = d->usage.decode_s,
-                          .first_s = d->usage.first_condition_s,
-                          .n_prompt = d->usage.n_prompt,
-                          .n_generated = d->usage.n_generated};
+/* Also of a list that failed, or is made again from its turns. */
+static void log_speed(task *t, const live_case *lc, const galen_differential *d, galen_status st) {
+    const perf_figures f = {.verb = "serve.cases",
+                            .prefill_s = d->usage.prefill_s,
+                            .decode_s = d->usage.decode_s,
+                            .first_s = d->usage.first_condition_s,
+                            .n_prompt = d->usage.n_prompt,
+                            .n_generated = d->usage.n_generated,
+                            .status = st};
     exchange_count(t->x, d->usage.n_prompt, 0, d->usage.n_generated);
-    (void)store_perf_append(st, &p, NULL); /* figures are worth no refusal */
+    if (lc->b) perf_generation(t->x->s, lc->b, &f);
 }
 
 static bool put_differential(task *t, store *st, live_case *lc, const galen_differential *d, const char *hash) {
@@ -161,12 +161,10 @@ void case_diagnose(task *t, store *st) {
     }
     galen_status bad = open_assistant(t, st, lc, &err);
     if (!bad) bad = galen_assistant_diagnose(lc->a, lc->symptoms, lc->n_symptoms, d, &err);
+    log_speed(t, lc, d, bad);
     const char *hash = lc->b ? fingerprint(st, lc, digest) : NULL;
     bool ok = bad == GALEN_OK && lc->b;
-    if (ok) {
-        log_speed(t, st, lc, d, hash);
-        audit(t, st, "diagnose", hash);
-    }
+    if (ok) audit(t, st, "diagnose", hash);
     ok = ok && put_differential(t, st, lc, d, hash) && ask(t, st, lc);
     free(d);
     if (bad) task_fail(t, error_of(bad), &err);
@@ -273,6 +271,7 @@ static live_case *replay(task *t, store *st, const store_show *show, galen_error
     lc->is_quiet = true;
     galen_status bad = open_assistant(t, st, lc, err);
     if (!bad) bad = galen_assistant_diagnose(lc->a, lc->symptoms, lc->n_symptoms, d, err);
+    log_speed(t, lc, d, bad);
     for (size_t i = 0; i < show->n_turns && !bad; i++)
         if (strcmp(show->turns[i].kind, "answer") == 0) bad = replay_answer(lc, &show->turns[i], err);
     if (!bad) bad = galen_assistant_ask(lc->a, &lc->asked, &stop, err);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 #include "server/inside.h"
+#include "server/perf.h"
 
 #define MODEL_NAME_BYTES 256
 #define STOP_BYTES       256
@@ -342,6 +343,21 @@ static void observe(const gen_choice *c) {
     metrics_observe(&m->histograms[METRIC_DECODE], (uint64_t)((u->end_s - u->first_token_s) * 1e9));
 }
 
+/* One choice of a request, as the performance log keeps it. */
+static void log_speed(const gen_choice *c) {
+    const galen_usage *u = &c->usage;
+    const bool is_read = u->prompt_s > 0, is_written = u->first_token_s > 0;
+    const perf_figures f = {.verb = strcmp(c->g->kind, "cmpl-") == 0 ? "serve.completions" : "serve.chat",
+                            .prefill_s = is_read ? u->prompt_s - u->start_s : 0,
+                            .decode_s = is_written ? u->end_s - u->first_token_s : 0,
+                            .first_s = u->first_token_s,
+                            .n_prompt = u->n_prompt,
+                            .n_cached = u->n_cached,
+                            .n_generated = u->n_generated,
+                            .status = c->status};
+    perf_generation(c->g->x->s, c->g->b, &f);
+}
+
 static bool on_chunk(void *user, const galen_chunk *chunk) {
     gen_choice *c = user;
     gen *g = c->g;
@@ -412,6 +428,7 @@ static void on_end(void *user, const galen_end *end) {
     c->status = end->status;
     c->usage = end->usage;
     observe(c);
+    log_speed(c);
     if (!end->status && g->is_stream) {
         json_t *logprobs = c->logprobs;
         c->logprobs = NULL;

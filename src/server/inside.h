@@ -44,6 +44,7 @@ struct server {
     cases *cases;
     struct entry *entry; /* the watcher's */
     look *look;
+    struct perf_log *perf;
 };
 
 /* watch.c */

@@ -22,7 +22,8 @@
     X(DEVICE_FAILURES, "galen_device_failures_total", "requests ended by a failing device")                                      \
     X(CASES, "galen_cases_total", "cases begun")                                                                                 \
     X(RED_FLAGS, "galen_red_flags_total", "cases or answers with a red flag")                                                    \
-    X(STORE_FAILURES, "galen_store_failures_total", "turns that could not be kept")
+    X(STORE_FAILURES, "galen_store_failures_total", "turns that could not be kept")                                              \
+    X(PERF_DROPPED, "galen_perf_rows_dropped_total", "rows of the performance log that a full queue had no room for")
 
 typedef enum metric_counter {
 #define X(id, name, help) METRIC_##id,

@@ -14,6 +14,7 @@
 #include "server/api.h"
 #include "server/cases.h"
 #include "server/inside.h"
+#include "server/perf.h"
 #include "server/shelf.h"
 
 #define IDLE_TIMEOUT_S 60u
@@ -193,8 +194,9 @@ galen_status server_open(server **out, const server_opts *o, galen_error *err) {
     if (o->api_keys && (st = keys_read(&s->keys, o->api_keys, err))) goto fail;
     if (o->tls_cert && ((st = read_pem(&s->tls_cert, o->tls_cert, err)) || (st = read_pem(&s->tls_key, o->tls_key, err))))
         goto fail;
-    if ((st = bind_socket(s, err)) || (st = shelf_open(&s->shelf, s, err)) || (st = cases_open(&s->cases, s, err)) ||
-        (st = look_open(s, err)) || (st = watch_start(s, err)) || (st = start_daemon(s, err)))
+    if ((st = bind_socket(s, err)) || (st = perf_open(s, err)) || (st = shelf_open(&s->shelf, s, err)) ||
+        (st = cases_open(&s->cases, s, err)) || (st = look_open(s, err)) || (st = watch_start(s, err)) ||
+        (st = start_daemon(s, err)))
         goto fail;
     *out = s;
     return GALEN_OK;
@@ -297,6 +299,7 @@ void server_close(server *s) {
     cases_close(s->cases);
     look_close(s);
     shelf_close(s->shelf);
+    perf_close(s);
     if (s->listen_fd >= 0) (void)close(s->listen_fd);
     notify_close(s);
     keys_free(&s->keys);

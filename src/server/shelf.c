@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "server/inside.h"
+#include "server/perf.h"
 
 #define SECOND      1000000000ull
 #define RETRY_AFTER (5 * SECOND) /* a model that did not open is tried again after this */
@@ -128,7 +129,10 @@ static void load(shelf *sh, book *b) {
     galen_batcher *batcher = NULL;
     galen_error err = {0};
     (void)pthread_mutex_unlock(&sh->lock);
+    const uint64_t began = clock_monotonic_ns();
     const galen_status st = open_engine(sh, b, &m, &batcher, &err);
+    const uint64_t took = clock_monotonic_ns() - began;
+    if (st) perf_load_failed(sh->s, b, (double)took * 1e-9, st);
     log_event(sh->s, st ? "error" : "info", st ? "load_failed" : "loaded", "model", b->name);
     (void)pthread_mutex_lock(&sh->lock);
     b->used_ns = clock_monotonic_ns();
@@ -143,6 +147,7 @@ static void load(shelf *sh, book *b) {
     b->batcher = batcher;
     b->info = galen_model_get_info(m);
     b->n_ctx = context_of(&sh->s->o, &b->info);
+    atomic_store(&b->load_us, took / 1000);
     b->was_loaded = true;
     b->state = READY;
 }

@@ -20,6 +20,7 @@ typedef struct book {
     galen_batcher *batcher;
     galen_model_info info;
     int32_t n_ctx;
+    atomic_uint_fast64_t load_us; /* what the load took, until the performance log has it */
 } book;
 
 galen_status shelf_open(shelf **out, server *s, galen_error *err);

@@ -153,11 +153,16 @@ typedef struct store_perf {
     const char *verb, *model_name, *model_sha256; /* or NULL, as those below */
     const char *device, *placement;               /* "CPU (avx2, 2 threads)", "GPU 16/33 layers, ..." */
     double load_s, prefill_s, decode_s, first_s;  /* first_s: to the first token; 0: not known */
-    int64_t n_prompt, n_generated;
-    const char *fallback; /* what was fallen back from, or NULL */
-    int error;            /* a galen_status */
+    int64_t n_prompt, n_cached, n_generated;      /* of the prompt's, n_cached were there and not computed */
+    const char *fallback;                         /* what was fallen back from, or NULL */
+    int error;                                    /* a galen_status */
+    int64_t n_dropped;                            /* rows before this one that a full queue had no room for */
 } store_perf;
 galen_status store_perf_append(store *s, const store_perf *p, galen_error *err);
+/** All n rows in one transaction, or none. */
+galen_status store_perf_append_all(store *s, const store_perf *rows, size_t n, galen_error *err);
+/** Drop the rows older than the setting perf_days. store_open does it; one that stays open for days calls it. */
+galen_status store_perf_expire(store *s, galen_error *err);
 typedef bool (*store_perf_fn)(void *user, const store_perf *p);
 /** Rows of the last `days` days (0: all), oldest first. */
 galen_status store_perf_list(store *s, int64_t days, store_perf_fn fn, void *user, galen_error *err);

@@ -162,10 +162,14 @@ static galen_status scrub_if_due(store *s, galen_error *err) {
 }
 
 galen_status store_tidy(store *s, galen_error *err) {
-    int64_t days = 0, n = 0;
     galen_status st = scrub_if_due(s, err);
     if (!st) st = expire_if_due(s, err);
-    if (!st) st = days_of(s, "perf_days", &days, err);
+    return st ? st : store_perf_expire(s, err);
+}
+
+galen_status store_perf_expire(store *s, galen_error *err) {
+    int64_t days = 0, n = 0;
+    galen_status st = days_of(s, "perf_days", &days, err);
     if (st || days <= 0) return st;
     const int64_t oldest = store_now(s) - days * STORE_DAY_MS;
     st = db_int(s, &n, err, "SELECT count(*) FROM perf WHERE time_ms < ?", "i", oldest);

@@ -8,10 +8,17 @@ galen_status store_perf_append(store *s, const store_perf *p, galen_error *err) 
     return db_run(
         s, err,
         "INSERT INTO perf (time_ms, verb, model_name, model_sha256, device, placement, load_s, prefill_s, decode_s, first_s,"
-        " n_prompt, n_generated, fallback, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "itttttddddiiti", p->time_ms ? p->time_ms : store_now(s), p->verb, p->model_name, p->model_sha256, p->device,
+        " n_prompt, n_generated, fallback, error, n_cached, n_dropped) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "itttttddddiitiii", p->time_ms ? p->time_ms : store_now(s), p->verb, p->model_name, p->model_sha256, p->device,
         p->placement, p->load_s, p->prefill_s, p->decode_s, p->first_s, p->n_prompt, p->n_generated, p->fallback,
-        (int64_t)p->error);
+        (int64_t)p->error, p->n_cached, p->n_dropped);
+}
+
+galen_status store_perf_append_all(store *s, const store_perf *rows, size_t n, galen_error *err) {
+    galen_status st = db_begin(s, err);
+    if (st) return st;
+    for (size_t i = 0; i < n && !st; i++) st = store_perf_append(s, &rows[i], err);
+    return db_finish(s, st, err);
 }
 
 galen_status store_perf_list(store *s, int64_t days, store_perf_fn fn, void *user, galen_error *err) {
@@ -20,7 +27,7 @@ galen_status store_perf_list(store *s, int64_t days, store_perf_fn fn, void *use
     galen_status st =
         db_query(&r, s, err,
                  "SELECT time_ms, verb, model_name, model_sha256, device, placement, load_s, prefill_s, decode_s, first_s,"
-                 " n_prompt, n_generated, fallback, error FROM perf WHERE time_ms >= ? ORDER BY time_ms, id",
+                 " n_prompt, n_generated, fallback, error, n_cached, n_dropped FROM perf WHERE time_ms >= ? ORDER BY time_ms, id",
                  "i", days > 0 ? store_now(s) - days * STORE_DAY_MS : INT64_MIN);
     while (!st) {
         st = db_next(&r, &has, err);
@@ -38,7 +45,9 @@ galen_status store_perf_list(store *s, int64_t days, store_perf_fn fn, void *use
                               .n_prompt = db_i64(&r, 10),
                               .n_generated = db_i64(&r, 11),
                               .fallback = db_text_or_null(&r, 12),
-                              .error = (int)db_i64(&r, 13)};
+                              .error = (int)db_i64(&r, 13),
+                              .n_cached = db_i64(&r, 14),
+                              .n_dropped = db_i64(&r, 15)};
         if (!fn(user, &p)) break;
     }
     db_end(&r);

@@ -58,7 +58,10 @@ static const char step_measures[] =
     "  choice TEXT NOT NULL, time_ms INTEGER NOT NULL, PRIMARY KEY (model_sha256, device, driver, build)"
     ") STRICT, WITHOUT ROWID;";
 
-const char *const store_migrations[] = {step_cases, step_audit, step_measures, NULL};
+static const char step_served[] = "ALTER TABLE perf ADD COLUMN n_cached INTEGER NOT NULL DEFAULT 0;"
+                                  "ALTER TABLE perf ADD COLUMN n_dropped INTEGER NOT NULL DEFAULT 0;";
+
+const char *const store_migrations[] = {step_cases, step_audit, step_measures, step_served, NULL};
 
 enum { NEWEST = sizeof store_migrations / sizeof *store_migrations - 1, AUDIT_VERSION = 2 };
 

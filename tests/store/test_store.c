@@ -432,9 +432,15 @@ static void performance_is_logged(void **state) {
     sum = 0;
     OK(store_perf_list(s, 10, add_perf, &sum, err));
     assert_true(sum == 2);
+    const store_perf three[] = {p, p, {.verb = NULL, .decode_s = 0.0 / 0.0}}; /* NaN is NULL to SQLite, refused */
+    FAILS(store_perf_append_all(s, three, 3, err), GALEN_E_FORMAT, "refused by a rule");
+    sum = 0;
+    OK(store_perf_list(s, 0, add_perf, &sum, err));
+    assert_true(sum == 3); /* all or none */
     store_close(s);
-    test_clock += 300 * (int64_t)86400000; /* past perf_days of the first */
     s = open_store();
+    test_clock += 300 * (int64_t)86400000; /* past perf_days of the first, in a store that stays open */
+    OK(store_perf_expire(s, err));
     sum = 0;
     OK(store_perf_list(s, 0, add_perf, &sum, err));
     assert_true(sum == 2);

@@ -260,8 +260,8 @@ static void another_programs_database(void **state) {
 static void newer_schema(void **state) {
     (void)state;
     store_close(open_store());
-    raw("PRAGMA user_version = 4");
-    expect_open_fails(GALEN_E_UNSUPPORTED, "schema version 4, this Galen knows 3");
+    raw("PRAGMA user_version = 5");
+    expect_open_fails(GALEN_E_UNSUPPORTED, "schema version 5, this Galen knows 4");
     raw("PRAGMA user_version = 2147483647");
     expect_open_fails(GALEN_E_UNSUPPORTED, "newer Galen");
 }
@@ -279,12 +279,16 @@ static void wrong_version(void **state) {
 static void older_schema(void **state) {
     store_show c;
     (void)state;
-    for (int version = 1; version < 3; version++) {
+    for (int version = 1; version < 4; version++) {
         char sql[128];
         store *s = open_store();
         const int64_t id = a_case(s, "from long ago");
         store_close(s);
-        raw("DROP TABLE perf; DROP TABLE models; DROP TABLE bench; DROP TABLE tune");
+        if (version < 3) raw("DROP TABLE perf; DROP TABLE models; DROP TABLE bench; DROP TABLE tune");
+        if (version == 3)
+            raw("ALTER TABLE perf DROP COLUMN n_cached; ALTER TABLE perf DROP COLUMN n_dropped;"
+                "INSERT INTO perf (time_ms, load_s, prefill_s, decode_s, first_s, n_prompt, n_generated, error)"
+                " VALUES (unixepoch() * 1000, 1, 1, 1, 1, 1, 1, 0)");
         if (version < 2) raw("DROP TABLE audit; DROP TABLE audit_head");
         (void)snprintf(sql, sizeof sql, "PRAGMA user_version = %d", version);
         raw(sql);
