@@ -6,12 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** One line for a person: valid UTF-8, control characters and line breaks as single blanks, blanks and stray list marks
- *  trimmed at the ends, at most cap-1 bytes without cutting a character. cap >= 1. Returns the length. */
+/** One line for a person: valid UTF-8, control characters, line breaks and blanks of any width as single blanks, no
+ *  ill-formed byte (a model's budget may end inside a character) and nothing that cannot be seen, blanks and stray list marks
+ * trimmed at the ends, at most cap-1 bytes without cutting a character. cap >= 1. Returns the length. */
 size_t text_line(const char *s, size_t n, char *out, size_t cap);
 
-/** For comparing: ASCII letters in lower case, everything else that is ASCII and no digit as one blank, none at the ends; other
- *  characters as they are. At most cap-1 bytes. Returns the length. */
+/** For comparing: letters and digits, the letters in lower case and without accents; whatever is between them as one blank, none
+ *  at the ends. At most cap-1 bytes, never more than n. Returns the length. */
 size_t text_normal(const char *s, size_t n, char *out, size_t cap);
 
 /** True when the text has a letter of any script. */

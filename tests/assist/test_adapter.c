@@ -1,7 +1,5 @@
-/* The asynchronous adapter and the whole assistant over a real engine with random weights: every answer valid and distinct at
- * temperature 2, jobs in order, cancelled before and while they run, closed in the middle. GALEN_RANDOM_RUNS sets how many
- * answers are asked for. */
-#include <math.h>
+/* The asynchronous adapter over a real engine with random weights: jobs in order, cancelled before and while they run, closed in
+ * the middle. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,8 +13,6 @@
 #include <cmocka.h>
 
 #include "assist/form.h"
-#include "assist/names.h"
-#include "base/utf8.h"
 #include "galen/assist.h"
 
 static char path[64] = "/tmp/galen-adapter-XXXXXX";
@@ -141,67 +137,7 @@ static void test_cancelled(void **state) {
     galen_adapter_close(ad);
 }
 
-/* ------------------------------------------------------------ any model, temperature 2 */
-
-static void check(const galen_differential *d, const char *text) {
-    double sum = d->other;
-    char keys[5][GALEN_NAME_BYTES];
-    for (int i = 0; i < 5; i++) {
-        const galen_condition *c = &d->conditions[i];
-        const size_t n = strlen(c->name);
-        assert_true(n > 0 && n < GALEN_NAME_BYTES && utf8_is_valid(c->name, n));
-        for (size_t k = 0; k < n; k++) assert_true((unsigned char)c->name[k] >= 0x20);
-        (void)name_key(c->name, n, keys[i], sizeof keys[i]);
-        for (int k = 0; k < i; k++) assert_string_not_equal(keys[i], keys[k]);
-        assert_true(c->confidence >= 0 && c->confidence <= 1 && (i == 0 || c->confidence <= d->conditions[i - 1].confidence));
-        sum += c->confidence;
-        for (int k = 0; k < c->n_support; k++)
-            assert_true(c->support[k].from < c->support[k].to && c->support[k].to <= strlen(text));
-        for (int k = 0; k < c->n_against; k++)
-            assert_true(c->against[k].from < c->against[k].to && c->against[k].to <= strlen(text));
-    }
-    assert_true(fabs(sum - 1) < 1e-6);
-}
-
-static void test_random_weights(void **state) {
-    (void)state;
-    static const char *const texts[] = {symptoms, "itchy rash on both hands", "can't sleep, weight loss, thirst",
-                                        "fi\xE8vre et toux", "62 year old man; crushing chest pain. BP 82/54"};
-    const char *more = getenv("GALEN_RANDOM_RUNS");
-#ifdef __SANITIZE_ADDRESS__
-    const long fewer = 6; /* each takes seconds there */
-#else
-    const long fewer = 20;
-#endif
-    const long n = more ? strtol(more, NULL, 10) : fewer;
-    galen_model *m = NULL;
-    galen_error err = {0};
-    galen_model_opts mo = galen_model_default_opts();
-    mo.chat_format = "plain";
-    mo.device = "cpu";
-    mo.n_threads = 1;
-    assert_int_equal(galen_model_open(&m, path, &mo, &err), GALEN_OK);
-    for (long run = 0; run < n; run++) {
-        const char *text = texts[run % 5];
-        galen_assistant *a = NULL;
-        galen_differential d;
-        galen_assistant_opts o = galen_assistant_default_opts();
-        o.seed = (uint64_t)run;
-        o.temperature = 2;
-        o.n_ctx = 1024;
-        assert_int_equal(galen_assistant_open(&a, m, &o, &err), GALEN_OK);
-        const galen_status st = galen_assistant_diagnose(a, text, strlen(text), &d, &err);
-        if (st) print_message("run %ld: %s\n", run, err.msg);
-        assert_int_equal(st, GALEN_OK);
-        check(&d, text);
-        galen_assistant_close(a);
-    }
-    print_message("  %ld of %ld answers valid and distinct at temperature 2\n", n, n);
-    galen_model_close(m);
-}
-
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_three_calls), cmocka_unit_test(test_cancelled),
-                                       cmocka_unit_test(test_random_weights)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_three_calls), cmocka_unit_test(test_cancelled)};
     return cmocka_run_group_tests(tests, make_model, drop_model);
 }

@@ -15,6 +15,7 @@
 #include "assist/clauses.h"
 #include "assist/names.h"
 #include "assist/record.h"
+#include "assist/text.h"
 #include "base/rng.h"
 
 static void test_names(void **state) {
@@ -38,6 +39,16 @@ static void test_names(void **state) {
         {"Type 1 diabetes", "Type 2 diabetes", false},
         {"Heart attack", "Myocardial infarction", false}, /* that takes the table of codes */
         {"\xE8\x82\xBA\xE7\x82\x8E", "\xE8\x82\xBA\xE7\x82\x8E", true},
+        {"\xC3\x89pilepsie", "\xC3\xA9pilepsie", true}, /* a capital with an accent */
+        {"E\xCC\x81pilepsie", "epilepsie", true},       /* the accent as a character of its own */
+        {"\xD0\x93\xD0\xA0\xD0\x98\xD0\x9F\xD0\x9F", "\xD0\xB3\xD1\x80\xD0\xB8\xD0\xBF\xD0\xBF", true}, /* Russian */
+        {"\xCE\x93\xCE\xA1\xCE\x99\xCE\xA0\xCE\x97", "\xCE\xB3\xCF\x81\xCE\xB9\xCF\x80\xCE\xB7", true}, /* Greek */
+        {"Flu\xE2\x80\x8B", "Fl\xE2\x80\x8Bu", true},                                                   /* a blank of no width */
+        {"heart\xE2\x80\x94"
+         "attack \xF0\x9F\x98\xB7",
+         "Heart attack", true},                                /* a dash, a picture */
+        {"\xEF\xBC\xA6\xEF\xBD\x8C\xEF\xBD\x95", "flu", true}, /* full-width letters */
+        {"\xD0\x93\xD0\xA0\xD0\x98\xD0\x9F", "\xD0\xB3\xD1\x80\xD0\xB8\xD0\xBF\xD0\xBF", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         if (galen_condition_is_same(NULL, cases[i].a, cases[i].b) != cases[i].is_same)
@@ -274,11 +285,42 @@ static void test_log_sum(void **state) {
     assert_true(fabs(log_sum(l, 2) - 3) < 1e-6);
 }
 
+/* What a reader cannot see is in no line. */
+static void test_invisible(void **state) {
+    (void)state;
+    static const struct {
+        const char *in, *out;
+    } cases[] = {
+        {"Fl\xE2\x80\x8Bu", "Flu"}, /* a blank of no width */
+        {"\xEF\xBB\xBF- \xE2\x80\x8F"
+         "Flu",
+         "Flu"},                      /* a byte-order mark, a list mark, a direction mark */
+        {"soft\xC2\xADly", "softly"}, /* a soft hyphen */
+        {"a\xC2\xA0\xE3\x80\x80"
+         "b",
+         "a b"}, /* wide blanks */
+        {"a\xE2\x81\xA6\xC2\x85"
+         "b",
+         "a b"}, /* isolates and controls */
+        {"\xF3\xA0\x81\xA1"
+         "a",
+         "a"},                                                                            /* a tag */
+        {"\xD9\x85\xDB\x8C\xE2\x80\x8C\xD8\xB4", "\xD9\x85\xDB\x8C\xE2\x80\x8C\xD8\xB4"}, /* Persian writes with joiners */
+        {"\xE2\x80\x8B", ""},
+    };
+    assert_false(text_has_letter("\xD9\xA3\xD9\xA8 \xE0\xA5\xA7 120", 13)); /* Arabic and Indian digits are digits */
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char out[64];
+        assert_int_equal(text_line(cases[i].in, strlen(cases[i].in), out, sizeof out), strlen(cases[i].out));
+        assert_string_equal(out, cases[i].out);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),    cmocka_unit_test(test_clauses),          cmocka_unit_test(test_fit),
         cmocka_unit_test(test_measures), cmocka_unit_test(test_calibration_file), cmocka_unit_test(test_cases),
-        cmocka_unit_test(test_record),   cmocka_unit_test(test_log_sum),
+        cmocka_unit_test(test_record),   cmocka_unit_test(test_log_sum),          cmocka_unit_test(test_invisible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

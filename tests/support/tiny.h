@@ -1,5 +1,5 @@
 /* Tiny models in memory for tests: two layers of any architecture that is known, random F32 weights, a byte vocabulary.
- * Edits change, drop or mistype single keys and tensors. */
+ * Edits change, drop or mistype single keys and tensors, choose other weights, add words to the vocabulary. */
 #ifndef TESTS_SUPPORT_TINY_H
 #define TESTS_SUPPORT_TINY_H
 
@@ -13,14 +13,27 @@
 
 enum { TINY_EMBD = 64, TINY_HEADS = 4, TINY_KV_HEADS = 2, TINY_HEAD = 16, TINY_FF = 96, TINY_LAYERS = 2, TINY_VOCAB = 262 };
 
-typedef enum tiny_what { TINY_DROP, TINY_U32, TINY_F32, TINY_STR, TINY_TYPE, TINY_ROWS, TINY_ROW_LENGTH, TINY_FILL } tiny_what;
+typedef enum tiny_what {
+    TINY_DROP,
+    TINY_U32,
+    TINY_F32,
+    TINY_STR,
+    TINY_TYPE,
+    TINY_ROWS,
+    TINY_ROW_LENGTH,
+    TINY_FILL,
+    TINY_SEED,
+    TINY_WORDS
+} tiny_what;
 
 typedef struct tiny_edit {
     const char *name; /* key or tensor */
     tiny_what what;
-    uint32_t u;    /* TINY_U32; the gguf_type of TINY_TYPE; added to the shape by TINY_ROWS, TINY_ROW_LENGTH */
+    uint32_t u;    /* TINY_U32; the gguf_type of TINY_TYPE; added to the shape by TINY_ROWS, TINY_ROW_LENGTH; of all weights
+                    * with TINY_SEED (name "seed"); how many with TINY_WORDS (name "words") */
     float f;       /* TINY_F32; every weight of a tensor with TINY_FILL */
     const char *s; /* TINY_STR */
+    const char *const *words; /* TINY_WORDS: tokens behind the usual ones, each once */
 } tiny_edit;
 
 typedef struct tiny_bytes {
@@ -102,8 +115,10 @@ static void tiny_tensor(tiny *t, const char *name, uint64_t n_in, uint64_t n_out
         (void)gguf_put_tensor(t->w, name, TENSOR_F32, n_out == 1 ? 1 : 2, ne, NULL);
         return;
     }
+    const tiny_edit *chosen = tiny_edit_of(t, "seed");
+    const uint64_t seed = chosen ? chosen->u : 1;
     for (uint64_t i = 0; i < n_in * n_out; i++) {
-        const double u = 2 * rng_uniform(1, t->stream, i) - 1;
+        const double u = 2 * rng_uniform(seed, t->stream, i) - 1;
         float v = n_out == 1 ? (float)(1 + 0.1 * u) : (float)(u * sqrt(3.0 / (double)n_in));
         if (e && e->what == TINY_FILL) v = e->f;
         (void)gguf_write_data(t->w, &v, sizeof v, NULL);
@@ -136,28 +151,37 @@ static void tiny_layer(tiny *t, const char *arch, int i) {
 #undef T
 }
 
-/* <unk> <s> </s>, 256 byte tokens, three words. */
+static size_t tiny_n_vocab(const tiny *t) {
+    const tiny_edit *more = tiny_edit_of(t, "words");
+    return TINY_VOCAB + (more ? more->u : 0);
+}
+
+/* <unk> <s> </s>, 256 byte tokens, three words; then those of the test. */
 static void tiny_vocabulary(tiny *t) {
     static char text[TINY_VOCAB][12];
-    gguf_str tokens[TINY_VOCAB];
-    float scores[TINY_VOCAB];
-    int32_t types[TINY_VOCAB];
+    gguf_str tokens[2 * TINY_VOCAB];
+    float scores[2 * TINY_VOCAB];
+    int32_t types[2 * TINY_VOCAB];
     static const char *const words[] = {"\xE2\x96\x81", "a", "\xE2\x96\x81\x61"};
-    for (int i = 0; i < TINY_VOCAB; i++) {
+    const tiny_edit *more = tiny_edit_of(t, "words");
+    const size_t n = tiny_n_vocab(t);
+    if (n > 2 * TINY_VOCAB) abort();
+    for (size_t i = 0; i < n; i++) {
+        const char *s = i < TINY_VOCAB ? text[i] : more ? more->words[i - TINY_VOCAB] : "";
         if (i < 3)
             (void)snprintf(text[i], sizeof text[i], "%s", i == 0 ? "<unk>" : i == 1 ? "<s>" : "</s>");
         else if (i < 259)
-            (void)snprintf(text[i], sizeof text[i], "<0x%02X>", i - 3);
-        else
+            (void)snprintf(text[i], sizeof text[i], "<0x%02X>", (unsigned)i - 3);
+        else if (i < TINY_VOCAB)
             (void)snprintf(text[i], sizeof text[i], "%s", words[i - 259]);
-        tokens[i] = (gguf_str){text[i], strlen(text[i])};
-        scores[i] = (float)-i;
+        tokens[i] = (gguf_str){s, strlen(s)};
+        scores[i] = -(float)i;
         types[i] = i == 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1; /* unknown, control, byte, normal */
     }
     tiny_str(t, "tokenizer.ggml.model", "llama");
-    (void)gguf_put_arr_str(t->w, "tokenizer.ggml.tokens", tokens, TINY_VOCAB, NULL);
-    (void)gguf_put_arr(t->w, "tokenizer.ggml.scores", GGUF_F32, scores, TINY_VOCAB, NULL);
-    (void)gguf_put_arr(t->w, "tokenizer.ggml.token_type", GGUF_I32, types, TINY_VOCAB, NULL);
+    (void)gguf_put_arr_str(t->w, "tokenizer.ggml.tokens", tokens, n, NULL);
+    (void)gguf_put_arr(t->w, "tokenizer.ggml.scores", GGUF_F32, scores, n, NULL);
+    (void)gguf_put_arr(t->w, "tokenizer.ggml.token_type", GGUF_I32, types, n, NULL);
     (void)gguf_put_u32(t->w, "tokenizer.ggml.bos_token_id", 1, NULL);
     (void)gguf_put_u32(t->w, "tokenizer.ggml.eos_token_id", 2, NULL);
 }
@@ -195,7 +219,7 @@ static galen_status tiny_build(const char *arch, const tiny_edit *edits, size_t 
     for (int pass = 0; pass < 2 && !st; pass++) {
         t.is_data = pass == 1;
         t.stream = 0;
-        tiny_tensor(&t, "token_embd.weight", TINY_EMBD, TINY_VOCAB);
+        tiny_tensor(&t, "token_embd.weight", TINY_EMBD, tiny_n_vocab(&t));
         tiny_tensor(&t, "output_norm.weight", TINY_EMBD, 1);
         for (int i = 0; i < TINY_LAYERS; i++) tiny_layer(&t, arch, i);
         if (pass == 0) st = gguf_write_header(t.w, err);
