@@ -241,9 +241,10 @@ GALEN_API void galen_assistant_cancel(galen_assistant *a);
 
 /** What a call cost. Tokens of tries that were thrown away are counted in n_generated. */
 typedef struct galen_assist_usage {
-    int32_t n_prompt, n_generated, n_scored;
-    double prefill_s, decode_s, score_s; /* seconds */
-    double first_condition_s, ranked_s;  /* since the call began: the first name is whole; the five are ranked */
+    int32_t n_prompt, n_generated, n_scored; /* tokens evaluated in prompts and branches; sampled; probabilities read */
+    int32_t n_calls;                         /* of the engine, each token sampled one by one counted                   */
+    double prefill_s, decode_s, score_s;     /* seconds */
+    double first_condition_s, ranked_s;      /* since the call began: the first name is whole; the five are ranked */
 } galen_assist_usage;
 
 /** Words of the user that speak for or against a condition: bytes [from, to) of the symptoms, a clause cut by this software. */

@@ -354,6 +354,12 @@ typedef bool (*galen_chunk_fn)(void *user, const galen_chunk *chunk);
 
 typedef enum galen_finish { GALEN_FINISH_STOP, GALEN_FINISH_LENGTH, GALEN_FINISH_CANCELLED, GALEN_FINISH_ERROR } galen_finish;
 
+/** Biases of one token of a generation. */
+typedef struct galen_bias_list {
+    const galen_logit_bias *bias;
+    size_t n;
+} galen_bias_list;
+
 typedef struct galen_generate_opts {
     size_t size;
     galen_sampling sampling;
@@ -364,6 +370,8 @@ typedef struct galen_generate_opts {
     galen_chunk_fn on_chunk;
     void *user;
     const galen_grammar *grammar; /* NULL = none. The text is in its language, or cut by a limit or a stop string */
+    const galen_bias_list *first; /* [n_first] of its first tokens, one after another, in place of sampling.bias */
+    size_t n_first;
 } galen_generate_opts;
 
 GALEN_API galen_generate_opts galen_generate_default_opts(void);
@@ -379,6 +387,40 @@ typedef struct galen_result {
  *          grammar. What was generated stays in the session. */
 GALEN_API galen_status galen_generate(galen_session *s, const int32_t *prompt, int32_t n_prompt, const galen_generate_opts *opts,
                                       galen_result *result, galen_error *err);
+
+/* ---------------------------------------------------------------- branches
+ * Many short continuations of what a session holds, evaluated together: one pass over the weights for all of them. They share the
+ * session's KV, and their own lies in that part of its context which is not in use: as many at once as fit there, the others
+ * after them. What comes of a branch does not depend on the others on the CPU and in a session of a batcher. The session holds
+ * the same tokens afterwards. Errors   ARG an argument (named); RANGE a token id; FULL the session, the branch and what is to
+ * come are over n_ctx (counts in err); NUMERIC; CANCELLED by the session's progress function, which counts tokens; NOMEM; DEVICE
+ * as galen_session_eval. The session is unchanged but for DEVICE; results that were written are right. */
+
+/** A branch that is read. */
+typedef struct galen_branch {
+    const int32_t *tokens; /* [n_tokens], n_tokens >= 1, after those of the session */
+    int32_t n_tokens;
+    const int32_t *after; /* [n_wanted] rising or equal, each in [0, n_tokens)                                            */
+    const int32_t *ids;   /* [n_wanted] how likely is this token after tokens[0] to tokens[after[i]]?                     */
+    double *logprobs;     /* [n_wanted] out: natural logs, over the whole vocabulary, of unmasked and unscaled logits     */
+    int32_t n_wanted;
+} galen_branch;
+
+/** Read branches. Nothing is sampled. */
+GALEN_API galen_status galen_session_read(galen_session *s, const galen_branch *branches, int32_t n_branches, galen_error *err);
+
+/** A branch that is written on. */
+typedef struct galen_draft {
+    const int32_t *tokens; /* [n_tokens], n_tokens >= 1, after those of the session */
+    int32_t n_tokens;
+    const galen_generate_opts *opts; /* each with a seed of its own; a grammar's forced tokens are evaluated one by one */
+    galen_result result;             /* out; the seconds are those of all drafts together */
+} galen_draft;
+
+/** Generate after each of them, as galen_generate would after the session's tokens and the draft's: the same tokens on the CPU.
+ *  on_chunk may be called from a thread of the batcher's while this call waits; never two calls at a time. A draft whose on_chunk
+ *  wants no more ends; the others go on. */
+GALEN_API galen_status galen_session_draft(galen_session *s, galen_draft *drafts, int32_t n_drafts, galen_error *err);
 
 /* ---------------------------------------------------------------- many sequences */
 

@@ -112,10 +112,9 @@ static void check_calibration(galen_assistant *a) {
 static galen_status alloc_tables(galen_assistant *a, galen_error *err) {
     const size_t n = (size_t)a->n_vocab + 1;
     a->starts = calloc(n, sizeof *a->starts);
-    a->bias = calloc(n, sizeof *a->bias);
-    a->rows = calloc(n, ROWS * sizeof *a->rows);
+    a->bias = calloc(2 * n, sizeof *a->bias); /* and a->second's */
     a->edge.ids = calloc((size_t)a->n_ctx + 1, sizeof *a->edge.ids);
-    if (!a->starts || !a->bias || !a->rows || !a->edge.ids)
+    if (!a->starts || !a->bias || !a->edge.ids)
         return galen_fail(err, GALEN_E_NOMEM, 0, "an assistant over %d tokens of vocabulary", a->n_vocab);
     if (!items_find_starts(a))
         return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "the model's vocabulary has too few letters to write five names");
@@ -165,7 +164,6 @@ void galen_assistant_close(galen_assistant *a) {
     prompts_free(&a->prompts);
     free(a->starts);
     free(a->bias);
-    free(a->rows);
     free(a->edge.ids);
     free(a);
 }

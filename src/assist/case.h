@@ -15,7 +15,6 @@
 #define ITEMS_MAX        5
 #define N_OPTIONS        (GALEN_N_CONDITIONS + 1) /* the five and "other", which is the last */
 #define OTHER            GALEN_N_CONDITIONS
-#define ROWS             64  /* rows of logits read at a time */
 #define EVIDENCE_TOKENS  256 /* of the symptoms that are read for evidence */
 #define MAX_CLAUSES      64
 #define MAX_ASKED        64
@@ -30,10 +29,21 @@ typedef struct edge {
     int32_t past; /* tokens in the session; the item begins at past + n */
 } edge;
 
+/* A text whose probabilities are read: those of its tokens from `from` on, each after all before it, then those of ids behind the
+ * whole. */
+typedef struct look {
+    galen_tokens t;     /* freed by edge_look */
+    int32_t from;       /* >= 1; t.n: none of its own */
+    const int32_t *ids; /* [n_ids] */
+    int32_t n_ids;
+    double *out; /* [t.n - from + n_ids] natural logs, over the whole vocabulary, unmasked */
+} look;
+
 typedef enum start_kind { START_NONE, START_ANY, START_QUESTION } start_kind;
 
 /* Tokens whose probabilities together are those of a word: "yes", " Yes", ... */
 #define FAMILY_MAX 8
+#define ODDS_IDS   (2 * FAMILY_MAX)
 typedef struct family {
     int32_t ids[FAMILY_MAX];
     int32_t n;
@@ -76,11 +86,11 @@ struct galen_assistant {
     int32_t n_vocab, n_ctx;
     uint8_t *starts;        /* [n_vocab] of start_kind: what the token may begin */
     int32_t n_openers;      /* tokens of START_QUESTION */
-    int32_t n_seconds;      /* tokens that go on with one       */
-    galen_logit_bias *bias; /* [n_vocab] room for what is forbidden   */
-    float *rows;            /* [ROWS][n_vocab] */
+    galen_logit_bias *bias; /* [n_vocab] room for what is forbidden       */
+    galen_bias_list second; /* what does not go on with an opener: [n_vocab] room; all of the vocabulary: it has no such words */
     family yes, no;
-    double calm; /* log-odds of an emergency without a complaint: the model's bias */
+    int32_t odds_ids[ODDS_IDS]; /* theirs, one family after the other */
+    double calm;                /* log-odds of an emergency without a complaint: the model's bias */
     bool has_calm;
     galen_tokens held; /* what the session holds: its first n_held tokens are these */
     int32_t n_held;
@@ -124,8 +134,13 @@ typedef struct item_rules {
 
 /** Make the session hold the tokens and leave the last one (at least) to be evaluated. Takes *t over, also on failure. */
 galen_status edge_start(galen_assistant *a, galen_tokens *t, galen_error *err);
-/** Make the session hold the tokens, all of them. row  out, f32 [n_vocab] after the last one. Takes *t over, also on failure. */
-galen_status edge_read(galen_assistant *a, galen_tokens *t, float *row, galen_error *err);
+/** Read the looks, n of them together: what they have in common is evaluated once, and held. Frees their tokens, also on failure.
+ */
+galen_status edge_look(galen_assistant *a, look *looks, int32_t n, galen_error *err);
+/** A look at what follows a prompt. Errors  as edge_prompt; FULL with `what`. */
+galen_status edge_look_at(galen_assistant *a, prompt_id id, const prompt_values *v, const char *what, look *out,
+                          galen_error *err);
+void looks_free(look *looks, int32_t n);
 /** Forget what follows position past, which is then evaluated up to there; the edge is empty. */
 galen_status edge_rewind(galen_assistant *a, int32_t past, galen_error *err);
 void edge_push(galen_assistant *a, const int32_t *ids, int32_t n);
@@ -142,8 +157,8 @@ galen_status edge_prompt(galen_assistant *a, prompt_id id, const prompt_values *
 bool items_name_end(const char *text, size_t n, size_t *end);
 /** Is it more than a word of the prompt's own form ("<name>", "confidence")? */
 bool items_is_name(const char *text, size_t n);
-/** Fill a->bias with the tokens that no item begins with; how many. */
-size_t items_forbid(galen_assistant *a);
+/** The tokens that no item begins with, in a->bias. */
+galen_bias_list items_forbid(galen_assistant *a);
 /** Which tokens may begin an item; into a->starts. False when there are too few to tell five items apart. */
 bool items_find_starts(galen_assistant *a);
 /** Write five items, each distinct from those before and from the case's questions; literals[i] is what the software writes
@@ -151,32 +166,28 @@ bool items_find_starts(galen_assistant *a);
 galen_status items_write(galen_assistant *a, const item_rules *rules, const galen_tokens literals[ITEMS_MAX],
                          item items[ITEMS_MAX], galen_error *err);
 
-/* ---- score.c: reading logits */
+/* ---- score.c: reading log-probabilities */
 
-/** log softmax(logits)[id] over all n_vocab. */
-double logprob_of(const float *logits, int32_t n_vocab, int32_t id);
-/** Log of the sum of exp(logits). */
-double log_sum(const float *logits, int32_t n);
-/** Mean log-probability of each item's tokens when it stands first after the prompt, that is after the token `last` at
- *  position past. */
-galen_status score_items(galen_assistant *a, int32_t past, int32_t last, const item items[ITEMS_MAX], double out[ITEMS_MAX],
+/** Log of the sum of exp(l). */
+double log_add(const double *l, int32_t n);
+/** Mean log-probability of each item's tokens when it stands first after the prompt; which is kept. */
+galen_status score_items(galen_assistant *a, const galen_tokens *prompt, const item items[ITEMS_MAX], double out[ITEMS_MAX],
                          galen_error *err);
-/** Log-probability of each of ids[0..n) where the session stands, which holds `last` as the token before them: into out[n].
- *  The session then holds all but the last of them. */
-galen_status score_tokens(galen_assistant *a, int32_t last, const int32_t *ids, int32_t n, double *out, galen_error *err);
 /** The tokens that say yes and no after a lead. */
 galen_status score_find_words(galen_assistant *a, galen_error *err);
-/** Log-odds of yes against no, from the logits of a row. */
-double score_odds(const galen_assistant *a, const float *row);
+/** How many ids a look at yes and no reads: a->odds_ids. 0: the vocabulary cannot say them, nothing need be read. */
+int32_t score_n_odds(const galen_assistant *a);
+/** Log-odds of yes against no, from what such a look read. */
+double score_odds(const galen_assistant *a, const double *logprobs);
 
 /* ---- choose.c, samples.c, evidence.c, urgency.c: the signals */
 
 /** The model chooses among the five and "other", in all six cyclic orders: into d->conditions[].choice_logprob, choice_other,
  *  has_choice, label_mass. */
 galen_status choose(galen_assistant *a, galen_differential *d, galen_error *err);
-/** Ask anew for the first name, n_samples times: into n_votes, and into n_samples how many named anything. prompt: the names';
- * kept. */
-galen_status samples_vote(galen_assistant *a, const galen_tokens *prompt, galen_differential *d, galen_error *err);
+/** Ask anew for the first name, n_samples times: into n_votes, and into n_samples how many named anything. Takes the names' prompt
+ *  over, also on failure. */
+galen_status samples_vote(galen_assistant *a, galen_tokens *prompt, galen_differential *d, galen_error *err);
 /** The quotes for and against, and evidence_bits. */
 galen_status evidence_find(galen_assistant *a, galen_differential *d, galen_error *err);
 /** May the model raise the level? Into d->urgency and the case's triage; *is_raised. */

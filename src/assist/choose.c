@@ -58,35 +58,44 @@ static void list_options(const galen_differential *d, int shift, char *out, size
     }
 }
 
-static galen_status read_order(galen_assistant *a, const galen_differential *d, const letter_tokens *l, int shift,
-                               double sums[N_OPTIONS], double *mass, galen_error *err) {
+/* The prompt with the options in one order, and what the letters' tokens have in common. */
+static galen_status begin_order(galen_assistant *a, const galen_differential *d, const letter_tokens *l, int shift, look *out,
+                                galen_error *err) {
     char options[N_OPTIONS * (GALEN_NAME_BYTES + 8)];
-    galen_tokens t = {0};
-    float six[N_OPTIONS];
     list_options(d, shift, options, sizeof options);
     const prompt_values v = {.of = {[FIELD_SYMPTOMS] = a->c.field, [FIELD_OPTIONS] = options}};
-    galen_status st = edge_prompt(a, PROMPT_CHOOSE, &v, &t, err);
-    if (!st) st = prompt_append(&t, &l->common, err);
-    if (!st) st = edge_fits(a, t.n, 0, "symptoms and conditions make", err);
-    if (!st)
-        st = edge_read(a, &t, a->rows, err);
-    else
-        galen_tokens_free(&t);
-    if (st) return st;
-    for (int i = 0; i < N_OPTIONS; i++) six[i] = a->rows[l->ids[i]];
-    const double together = log_sum(six, N_OPTIONS);
-    *mass += exp(together - log_sum(a->rows, a->n_vocab)) / N_OPTIONS;
-    for (int i = 0; i < N_OPTIONS; i++) sums[(i + shift) % N_OPTIONS] += ((double)six[i] - together) / N_OPTIONS;
-    a->usage.n_scored++;
-    return GALEN_OK;
+    galen_status st = edge_prompt(a, PROMPT_CHOOSE, &v, &out->t, err);
+    if (!st) st = prompt_append(&out->t, &l->common, err);
+    if (!st) st = edge_fits(a, out->t.n, 0, "symptoms and conditions make", err);
+    out->from = (int32_t)out->t.n;
+    out->ids = l->ids;
+    out->n_ids = N_OPTIONS;
+    return st;
+}
+
+static galen_status read_orders(galen_assistant *a, const galen_differential *d, const letter_tokens *l,
+                                double six[N_OPTIONS][N_OPTIONS], galen_error *err) {
+    look looks[N_OPTIONS] = {{.from = 0}};
+    galen_status st = GALEN_OK;
+    for (int shift = 0; shift < N_OPTIONS && !st; shift++) {
+        looks[shift].out = six[shift];
+        st = begin_order(a, d, l, shift, &looks[shift], err);
+    }
+    if (!st) return edge_look(a, looks, N_OPTIONS, err);
+    looks_free(looks, N_OPTIONS);
+    return st;
 }
 
 galen_status choose(galen_assistant *a, galen_differential *d, galen_error *err) {
     letter_tokens l;
-    double sums[N_OPTIONS] = {0}, mass = 0;
-    const double start = assist_now_s();
+    double six[N_OPTIONS][N_OPTIONS], sums[N_OPTIONS] = {0}, mass = 0;
     galen_status st = find_letters(a, &l, err);
-    for (int shift = 0; shift < N_OPTIONS && !st && l.is_usable; shift++) st = read_order(a, d, &l, shift, sums, &mass, err);
+    if (!st && l.is_usable) st = read_orders(a, d, &l, six, err);
+    for (int shift = 0; shift < N_OPTIONS && !st && l.is_usable; shift++) {
+        const double together = log_add(six[shift], N_OPTIONS);
+        mass += exp(together) / N_OPTIONS;
+        for (int i = 0; i < N_OPTIONS; i++) sums[(i + shift) % N_OPTIONS] += (six[shift][i] - together) / N_OPTIONS;
+    }
     if (!st) {
         d->has_choice = l.is_usable;
         d->label_mass = mass;
@@ -94,6 +103,5 @@ galen_status choose(galen_assistant *a, galen_differential *d, galen_error *err)
         d->choice_other = l.is_usable ? sums[OTHER] : -log(N_OPTIONS);
     }
     galen_tokens_free(&l.common);
-    a->usage.score_s += assist_now_s() - start;
     return st;
 }

@@ -1,5 +1,4 @@
 /* From symptoms to five ranked conditions: red flags first, then names, then what the model makes of them. */
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,11 +86,9 @@ static galen_status find_names(galen_assistant *a, item items[ITEMS_MAX], galen_
     if (!st) st = edge_fits(a, prompt.n, n_form + DIAGNOSIS_TOKENS, "the symptoms make", err);
     if (!st) st = prompt_append(&kept, &prompt, err);
     if (st) goto done;
-    assert(kept.ids); /* the lead's, at least */
-    const int32_t past = (int32_t)kept.n - 1;
     st = edge_start(a, &prompt, err);
     if (!st) st = items_write(a, &name_rules, literals, items, err);
-    if (!st) st = score_items(a, past, kept.ids[past], items, score, err);
+    if (!st) st = score_items(a, &kept, items, score, err);
     if (!st) take_names(a, items, score, d);
     if (!st) st = samples_vote(a, &kept, d, err);
 done:
@@ -108,9 +105,8 @@ static galen_status find_name_priors(galen_assistant *a, const item items[ITEMS_
     const prompt_values v = {.of = {[FIELD_SYMPTOMS] = "none"}};
     galen_status st = edge_prompt(a, PROMPT_DIAGNOSE, &v, &prompt, err);
     if (st) return st;
-    const int32_t past = (int32_t)prompt.n - 1, last = prompt.ids[past];
-    st = edge_start(a, &prompt, err);
-    if (!st) st = score_items(a, past, last, items, score, err);
+    st = score_items(a, &prompt, items, score, err);
+    galen_tokens_free(&prompt);
     for (int i = 0; i < GALEN_N_CONDITIONS && !st; i++) d->conditions[i].name_prior = score[d->conditions[i].order];
     return st;
 }

@@ -18,36 +18,126 @@ void edge_push(galen_assistant *a, const int32_t *ids, int32_t n) {
     a->edge.n += n;
 }
 
-/* Evaluate what the session does not hold yet of t, but for its last n_left tokens. Takes *t over. row: after the last evaluated.
- */
-static galen_status hold(galen_assistant *a, galen_tokens *t, int32_t n_left, float *row, galen_error *err) {
-    const int32_t n = (int32_t)t->n - n_left;
-    const int32_t most = row ? n - 1 : n; /* a row needs its token evaluated */
+static int32_t n_same(const int32_t *a, const int32_t *b, int32_t n) {
     int32_t same = 0;
-    while (same < a->n_held && same < most && a->held.ids[same] == t->ids[same]) same++;
+    while (same < n && a[same] == b[same]) same++;
+    return same;
+}
+
+/* Make the session hold t, but for its last n_left tokens. Takes *t over. */
+static galen_status hold(galen_assistant *a, galen_tokens *t, int32_t n_left, galen_error *err) {
+    const int32_t n = (int32_t)t->n - n_left, same = n_same(a->held.ids, t->ids, n < a->n_held ? n : a->n_held);
     galen_tokens_free(&a->held);
     a->held = *t;
     *t = (galen_tokens){0};
     a->n_held = same;
     galen_status st = edge_rewind(a, same, err);
-    if (st) return st;
+    if (st || same == n) return st;
     const double start = assist_now_s();
-    st = galen_session_eval(a->s, a->held.ids + same, n - same, row, err);
+    st = galen_session_eval(a->s, a->held.ids + same, n - same, NULL, err);
     if (st) return st;
     a->usage.prefill_s += assist_now_s() - start;
     a->usage.n_prompt += n - same;
+    a->usage.n_calls++;
     a->n_held = a->edge.past = n;
     return assist_check_cancel(a, err);
 }
 
 galen_status edge_start(galen_assistant *a, galen_tokens *t, galen_error *err) {
-    const galen_status st = hold(a, t, 1, NULL, err);
+    const galen_status st = hold(a, t, 1, err);
     if (!st) edge_push(a, a->held.ids + a->held.n - 1, 1);
     return st;
 }
 
-galen_status edge_read(galen_assistant *a, galen_tokens *t, float *row, galen_error *err) {
-    return hold(a, t, 0, row, err);
+/* ------------------------------------------------------------ looks */
+
+#define HOLD_ROWS 32 /* rows that are evaluated once more rather than for themselves: a pass costs as much */
+
+void looks_free(look *looks, int32_t n) {
+    for (int32_t i = 0; i < n; i++) galen_tokens_free(&looks[i].t);
+}
+
+static int32_t n_own(const look *l) {
+    return (int32_t)l->t.n - l->from;
+}
+
+/* The looks have this many tokens in common, none of which is the last before what is read. */
+static int32_t n_common(const look *looks, int32_t n) {
+    int32_t common = looks[0].from - 1;
+    for (int32_t i = 1; i < n; i++) {
+        const int32_t most = looks[i].from - 1 < common ? looks[i].from - 1 : common;
+        common = n_same(looks[0].t.ids, looks[i].t.ids, most);
+    }
+    return common;
+}
+
+/* The session holds what the looks begin with: *n_held tokens of them. */
+static galen_status hold_common(galen_assistant *a, const look *looks, int32_t n, int32_t *n_held, galen_error *err) {
+    const int32_t common = n_common(looks, n);
+    const int32_t held = n_same(looks[0].t.ids, a->held.ids, common < a->n_held ? common : a->n_held);
+    const bool is_worth = (common - held) * (n - 1) > HOLD_ROWS;
+    galen_tokens head = {0};
+    const galen_tokens part = {.ids = looks[0].t.ids, .n = (size_t)(is_worth ? common : held)};
+    galen_status st = prompt_append(&head, &part, err);
+    *n_held = (int32_t)part.n;
+    return st ? st : hold(a, &head, 0, err);
+}
+
+/* A branch of the session for a look; after and ids have room for what it reads. */
+static galen_branch branch_of(const look *l, int32_t n_held, int32_t *after, int32_t *ids) {
+    const int32_t n = (int32_t)l->t.n - n_held;
+    for (int32_t i = 0; i < n_own(l); i++) {
+        after[i] = l->from + i - 1 - n_held;
+        ids[i] = l->t.ids[l->from + i];
+    }
+    for (int32_t i = 0; i < l->n_ids; i++) {
+        after[n_own(l) + i] = n - 1;
+        ids[n_own(l) + i] = l->ids[i];
+    }
+    return (galen_branch){.tokens = l->t.ids + n_held,
+                          .n_tokens = l->n_ids ? n : n - 1, /* nothing follows the last */
+                          .after = after,
+                          .ids = ids,
+                          .logprobs = l->out,
+                          .n_wanted = n_own(l) + l->n_ids};
+}
+
+static galen_status read_looks(galen_assistant *a, const look *looks, int32_t n, galen_error *err) {
+    int32_t n_held, n_wanted = 0, at = 0;
+    galen_status st = hold_common(a, looks, n, &n_held, err);
+    if (st) return st;
+    for (int32_t i = 0; i < n; i++) n_wanted += n_own(&looks[i]) + looks[i].n_ids;
+    galen_branch *branches = calloc((size_t)n, sizeof *branches);
+    int32_t *after = calloc((size_t)n_wanted, sizeof *after), *ids = calloc((size_t)n_wanted, sizeof *ids);
+    if (!branches || !after || !ids) st = galen_fail(err, GALEN_E_NOMEM, 0, "%d readings", n);
+    for (int32_t i = 0; i < n && !st; i++) {
+        branches[i] = branch_of(&looks[i], n_held, after + at, ids + at);
+        at += branches[i].n_wanted;
+        a->usage.n_prompt += branches[i].n_tokens;
+    }
+    if (!st) st = galen_session_read(a->s, branches, n, err);
+    a->usage.n_calls++;
+    a->usage.n_scored += n_wanted;
+    free(branches);
+    free(after);
+    free(ids);
+    return st ? st : assist_check_cancel(a, err);
+}
+
+galen_status edge_look(galen_assistant *a, look *looks, int32_t n, galen_error *err) {
+    const double start = assist_now_s();
+    const galen_status st = read_looks(a, looks, n, err);
+    looks_free(looks, n);
+    a->usage.score_s += assist_now_s() - start;
+    return st;
+}
+
+galen_status edge_look_at(galen_assistant *a, prompt_id id, const prompt_values *v, const char *what, look *out,
+                          galen_error *err) {
+    galen_status st = edge_prompt(a, id, v, &out->t, err);
+    if (!st) st = edge_fits(a, out->t.n, 0, what, err);
+    out->from = (int32_t)out->t.n;
+    return st;
 }
 
 galen_status edge_prompt(galen_assistant *a, prompt_id id, const prompt_values *v, galen_tokens *out, galen_error *err) {

@@ -16,8 +16,9 @@ typedef struct reading {
     clause clauses[MAX_CLAUSES];
     int32_t n_clauses;
     galen_tokens t;
-    int32_t of[EVIDENCE_TOKENS]; /* clause of each token; -1: none */
-    int32_t n;                   /* tokens read: at most EVIDENCE_TOKENS */
+    int32_t of[EVIDENCE_TOKENS];                      /* clause of each token; -1: none */
+    int32_t n;                                        /* tokens read: at most EVIDENCE_TOKENS */
+    double each[GALEN_N_CONDITIONS][EVIDENCE_TOKENS]; /* log-probabilities of the tokens */
     double bits[GALEN_N_CONDITIONS][MAX_CLAUSES];
 } reading;
 
@@ -49,24 +50,34 @@ static void assign(const galen_assistant *a, reading *r) {
     }
 }
 
-static galen_status read_one(galen_assistant *a, galen_condition *c, reading *r, double bits[MAX_CLAUSES], galen_error *err) {
-    double each[EVIDENCE_TOKENS];
-    galen_tokens prompt = {0};
-    const prompt_values v = {.of = {[FIELD_CONDITION] = c->name}};
-    galen_status st = edge_prompt(a, PROMPT_PATIENT, &v, &prompt, err);
-    if (!st) st = edge_fits(a, prompt.n, (size_t)r->n, "a condition's patient makes", err);
+static galen_status begin_look(galen_assistant *a, const reading *r, const char *name, look *out, galen_error *err) {
+    const prompt_values v = {.of = {[FIELD_CONDITION] = name}};
+    const galen_tokens words = {.ids = r->t.ids, .n = (size_t)r->n};
+    galen_status st = edge_prompt(a, PROMPT_PATIENT, &v, &out->t, err);
+    if (!st) st = edge_fits(a, out->t.n, words.n, "a condition's patient makes", err);
+    out->from = (int32_t)out->t.n;
+    return st ? st : prompt_append(&out->t, &words, err);
+}
+
+/* The person's words from a patient with each of the five. */
+static galen_status read_words(galen_assistant *a, galen_differential *d, reading *r, galen_error *err) {
+    look looks[GALEN_N_CONDITIONS] = {{.from = 0}};
+    galen_status st = GALEN_OK;
+    for (int i = 0; i < GALEN_N_CONDITIONS && !st; i++) {
+        looks[i].out = r->each[i];
+        st = begin_look(a, r, d->conditions[i].name, &looks[i], err);
+    }
     if (st) {
-        galen_tokens_free(&prompt);
+        looks_free(looks, GALEN_N_CONDITIONS);
         return st;
     }
-    const int32_t past = (int32_t)prompt.n - 1, last = prompt.ids[past];
-    st = edge_start(a, &prompt, err);
-    if (!st) st = score_tokens(a, last, r->t.ids, r->n, each, err);
-    if (!st) st = edge_rewind(a, past, err);
-    c->text_logprob = 0;
-    for (int32_t i = 0; i < r->n && !st; i++) {
-        c->text_logprob += each[i];
-        if (r->of[i] >= 0 && r->of[i] < r->n_clauses) bits[r->of[i]] += each[i] / M_LN2;
+    st = edge_look(a, looks, GALEN_N_CONDITIONS, err);
+    for (int i = 0; i < GALEN_N_CONDITIONS && !st; i++) {
+        d->conditions[i].text_logprob = 0;
+        for (int32_t k = 0; k < r->n; k++) {
+            d->conditions[i].text_logprob += r->each[i][k];
+            if (r->of[k] >= 0 && r->of[k] < r->n_clauses) r->bits[i][r->of[k]] += r->each[i][k] / M_LN2;
+        }
     }
     return st;
 }
@@ -106,17 +117,15 @@ static void quote(const reading *r, const double bits[MAX_CLAUSES], galen_condit
 galen_status evidence_find(galen_assistant *a, galen_differential *d, galen_error *err) {
     reading *r = calloc(1, sizeof *r);
     if (!r) return galen_fail(err, GALEN_E_NOMEM, 0, "evidence");
-    const double start = assist_now_s();
     r->n_clauses = clauses_find(a->c.text, a->c.n_symptoms, r->clauses, MAX_CLAUSES);
     galen_status st = galen_tokenize(a->m, a->c.field, strlen(a->c.field), false, false, &r->t, err);
     if (!st) assign(a, r);
-    for (int i = 0; i < GALEN_N_CONDITIONS && !st && r->n; i++) st = read_one(a, &d->conditions[i], r, r->bits[i], err);
+    if (!st && r->n) st = read_words(a, d, r, err);
     if (!st) {
         d->n_text = r->n;
         against_average(r);
         for (int i = 0; i < GALEN_N_CONDITIONS; i++) quote(r, r->bits[i], &d->conditions[i]);
     }
-    a->usage.score_s += assist_now_s() - start;
     galen_tokens_free(&r->t);
     free(r);
     return st;

@@ -14,21 +14,6 @@ static double bounded(double p) {
     return p < P_LEAST ? P_LEAST : p > 1 - P_LEAST ? 1 - P_LEAST : p;
 }
 
-static galen_status read_yes(galen_assistant *a, const char *question, const char *condition, double *p, galen_error *err) {
-    galen_tokens t = {0};
-    const prompt_values v = {.of = {[FIELD_SYMPTOMS] = a->c.field, [FIELD_QUESTION] = question, [FIELD_CONDITION] = condition}};
-    galen_status st = edge_prompt(a, PROMPT_YES, &v, &t, err);
-    if (!st) st = edge_fits(a, t.n, 0, "symptoms and question make", err);
-    if (!st)
-        st = edge_read(a, &t, a->rows, err);
-    else
-        galen_tokens_free(&t);
-    if (st) return st;
-    *p = bounded(1 / (1 + exp(-score_odds(a, a->rows))));
-    a->usage.n_scored++;
-    return GALEN_OK;
-}
-
 /* Confidences by order of writing, other last. */
 static void confidences(const galen_differential *d, double p[N_OPTIONS]) {
     for (int i = 0; i < GALEN_N_CONDITIONS; i++) p[d->conditions[i].order] = d->conditions[i].confidence;
@@ -44,17 +29,39 @@ void gain_update(galen_assistant *a, asked *q) {
     q->q.p_yes_other = q->p_yes[OTHER];
 }
 
-galen_status gain_read(galen_assistant *a, asked *q, galen_error *err) {
-    const double start = assist_now_s();
+/* The prompts of one question, by condition.order. */
+static galen_status begin_looks(galen_assistant *a, const asked *q, look looks[N_OPTIONS], galen_error *err) {
     galen_status st = GALEN_OK;
-    for (int i = 0; i < GALEN_N_CONDITIONS && !st; i++) {
-        const galen_condition *c = &a->found.conditions[i];
-        st = read_yes(a, q->q.text, c->name, &q->p_yes[c->order], err);
+    for (int i = 0; i < N_OPTIONS && !st; i++) {
+        const galen_condition *c = i < OTHER ? &a->found.conditions[i] : NULL;
+        const prompt_values v = {
+            .of = {[FIELD_SYMPTOMS] = a->c.field, [FIELD_QUESTION] = q->q.text, [FIELD_CONDITION] = c ? c->name : GAIN_ANOTHER}};
+        st = edge_look_at(a, PROMPT_YES, &v, "symptoms and question make", &looks[c ? c->order : OTHER], err);
     }
-    if (!st) st = read_yes(a, q->q.text, GAIN_ANOTHER, &q->p_yes[OTHER], err);
+    return st;
+}
+
+static galen_status read_yes(galen_assistant *a, asked *q, galen_error *err) {
+    double logprobs[N_OPTIONS][ODDS_IDS];
+    look looks[N_OPTIONS] = {{.from = 0}};
+    galen_status st = begin_looks(a, q, looks, err);
+    for (int i = 0; i < N_OPTIONS; i++) {
+        looks[i].ids = a->odds_ids;
+        looks[i].n_ids = score_n_odds(a);
+        looks[i].out = logprobs[i];
+    }
+    if (!st && score_n_odds(a))
+        st = edge_look(a, looks, N_OPTIONS, err);
+    else
+        looks_free(looks, N_OPTIONS);
+    for (int i = 0; i < N_OPTIONS && !st; i++) q->p_yes[i] = bounded(1 / (1 + exp(-score_odds(a, logprobs[i]))));
+    return st;
+}
+
+galen_status gain_read(galen_assistant *a, asked *q, galen_error *err) {
+    const galen_status st = read_yes(a, q, err);
     q->is_read = !st;
     gain_update(a, q);
-    a->usage.score_s += assist_now_s() - start;
     return st;
 }
 

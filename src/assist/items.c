@@ -27,7 +27,7 @@ typedef struct writer {
     int32_t index;
     int32_t most; /* tokens of this item */
     item *it;
-    bool is_done, is_first_only;
+    bool is_done;
 } writer;
 
 /* ------------------------------------------------------------ how an item may begin */
@@ -69,6 +69,8 @@ static bool is_word_of(const galen_model *m, int32_t id, const char *const *word
 bool items_find_starts(galen_assistant *a) {
     bool has[26] = {false};
     int n = 0;
+    galen_logit_bias *second = a->bias + a->n_vocab;
+    a->second.bias = second;
     for (int32_t id = 0; id < a->n_vocab; id++) {
         char b[2];
         a->starts[id] = is_start(a->m, id) ? START_ANY : START_NONE;
@@ -76,7 +78,8 @@ bool items_find_starts(galen_assistant *a) {
             a->starts[id] = START_QUESTION;
             a->n_openers++;
         }
-        a->n_seconds += is_word_of(a->m, id, seconds, N_SECONDS, true);
+        if (!is_word_of(a->m, id, seconds, N_SECONDS, true))
+            second[a->second.n++] = (galen_logit_bias){.id = id, .bias = -INFINITY};
         if (!a->starts[id] || galen_token_bytes(a->m, id, false, b, sizeof b) != 1) continue;
         const int letter = (b[0] | 0x20) - 'a';
         if (letter >= 0 && letter < 26 && !has[letter]) {
@@ -120,11 +123,11 @@ static bool is_safe_start(const writer *w, int32_t id) {
 
 /* Has the vocabulary the words that a question begins with? */
 static bool is_led(const writer *w) {
-    return w->rules->part == GALEN_PART_QUESTION && w->a->n_openers >= MIN_OPENERS && w->a->n_seconds > 0;
+    return w->rules->part == GALEN_PART_QUESTION && w->a->n_openers >= MIN_OPENERS && w->a->second.n < (size_t)w->a->n_vocab;
 }
 
-/* Fill a->bias for the first token; returns how many are forbidden. */
-static size_t forbid(const writer *w, const int32_t *banned, int n_banned, bool is_safe_try) {
+/* What the first token must not be, in a->bias. */
+static galen_bias_list forbid(const writer *w, const int32_t *banned, int n_banned, bool is_safe_try) {
     galen_assistant *a = w->a;
     size_t n = 0;
     const uint8_t least = is_led(w) && !is_safe_try ? START_QUESTION : START_ANY;
@@ -133,25 +136,15 @@ static size_t forbid(const writer *w, const int32_t *banned, int n_banned, bool 
         for (int i = 0; i < n_banned; i++) is_bad |= banned[i] == id;
         if (is_bad) a->bias[n++] = (galen_logit_bias){.id = id, .bias = -INFINITY};
     }
-    return n;
+    return (galen_bias_list){a->bias, n};
 }
 
-size_t items_forbid(galen_assistant *a) {
+galen_bias_list items_forbid(galen_assistant *a) {
     size_t n = 0;
     for (int32_t id = 0; id < a->n_vocab; id++) {
         if (a->starts[id] < START_ANY) a->bias[n++] = (galen_logit_bias){.id = id, .bias = -INFINITY};
     }
-    return n;
-}
-
-/* And for the second token of a question: with the first one banned before, it is the second that makes the difference. */
-static size_t forbid_second(const writer *w) {
-    galen_assistant *a = w->a;
-    size_t n = 0;
-    for (int32_t id = 0; id < a->n_vocab; id++) {
-        if (!is_word_of(a->m, id, seconds, N_SECONDS, true)) a->bias[n++] = (galen_logit_bias){.id = id, .bias = -INFINITY};
-    }
-    return n;
+    return (galen_bias_list){a->bias, n};
 }
 
 /* ------------------------------------------------------------ how an item grows */
@@ -212,8 +205,7 @@ static bool on_chunk(void *user, const galen_chunk *chunk) {
     it->n_raw += (size_t)n;
     it->n_raw = find_end(w, from, &w->is_done);
     if (w->is_done) return false;
-    if (atomic_load(&w->a->is_cancelled)) return false;
-    return !w->is_first_only;
+    return !atomic_load(&w->a->is_cancelled);
 }
 
 /* ------------------------------------------------------------ one item */
@@ -231,43 +223,12 @@ static galen_generate_opts options_of(writer *w) {
     return o;
 }
 
-/* Evaluate what is at the edge, then sample until the item ends. */
-static galen_status generate(writer *w, galen_generate_opts *o, galen_error *err) {
-    galen_assistant *a = w->a;
-    galen_result r = {0};
-    galen_status st = galen_generate(a->s, a->edge.ids, a->edge.n, o, &r, err);
-    a->usage.n_prompt += r.n_prompt;
-    a->usage.prefill_s += r.prefill_s;
-    a->usage.decode_s += r.decode_s;
-    return st ? st : assist_check_cancel(a, err);
-}
-
 /* The budget ended it: a last word that may be half a word goes, unless it is the only one. */
 static void drop_half_word(item *it) {
     size_t n = it->n_raw;
     while (n && it->raw[n - 1] != ' ') n--;
     char line[ITEM_BYTES];
     if (text_line(it->raw, n, line, sizeof line)) it->n_raw = n;
-}
-
-/* One token chosen with a->bias, and put at the edge. */
-static galen_status write_biased(writer *w, size_t n_bias, galen_error *err) {
-    galen_generate_opts o = options_of(w);
-    const int32_t n = w->it->n_ids;
-    w->is_first_only = true;
-    o.max_tokens = 1;
-    o.sampling.bias = w->a->bias;
-    o.sampling.n_bias = n_bias;
-    galen_status st = generate(w, &o, err);
-    w->is_first_only = false;
-    if (st || w->it->n_ids == n) return st;
-    st = edge_rewind(w->a, w->a->edge.past + w->a->edge.n, err); /* it was sampled and not evaluated */
-    if (!st) edge_push(w->a, w->it->ids + n, 1);
-    return st;
-}
-
-static bool goes_on(const writer *w) {
-    return w->it->n_ids && !w->is_done && w->it->n_ids < w->most;
 }
 
 static void end_item(writer *w) {
@@ -281,19 +242,23 @@ static void end_item(writer *w) {
     }
 }
 
-/* led: the second token is chosen among those a question goes on with. */
-static galen_status write_once(writer *w, size_t n_bias, bool led, galen_error *err) {
+/* Evaluate what is at the edge, then sample until the item ends. first: of the item's first token, and of a question's second. */
+static galen_status write_once(writer *w, const galen_bias_list first[2], bool is_question, galen_error *err) {
+    galen_assistant *a = w->a;
+    galen_generate_opts o = options_of(w);
+    galen_result r = {0};
     *w->it = (item){0};
     w->is_done = false;
-    galen_status st = write_biased(w, n_bias, err);
-    if (!st && led && goes_on(w)) st = write_biased(w, forbid_second(w), err);
-    if (!st && goes_on(w)) {
-        galen_generate_opts o = options_of(w);
-        o.max_tokens = w->most - w->it->n_ids;
-        st = generate(w, &o, err);
-    }
+    o.first = first;
+    o.n_first = is_question ? 2 : 1;
+    o.max_tokens = w->most;
+    const galen_status st = galen_generate(a->s, a->edge.ids, a->edge.n, &o, &r, err);
+    a->usage.n_prompt += r.n_prompt;
+    a->usage.n_calls += 1 + (r.n_generated > 0 ? r.n_generated - 1 : 0);
+    a->usage.prefill_s += r.prefill_s;
+    a->usage.decode_s += r.decode_s;
     if (!st) end_item(w);
-    return st;
+    return st ? st : assist_check_cancel(a, err);
 }
 
 static bool is_copy(const writer *w, bool by_key) {
@@ -375,15 +340,15 @@ static galen_status write_item(writer *w, galen_error *err) {
             edge_push(a, &last, 1);
         }
         const bool is_safe_try = n >= FREE_TRIES;
-        const size_t n_bias = forbid(w, banned, n, is_safe_try);
-        if (n_bias == (size_t)a->n_vocab) {
+        const galen_bias_list first[2] = {forbid(w, banned, n, is_safe_try), a->second};
+        if (first[0].n == (size_t)a->n_vocab) {
             if (!is_safe_try) { /* every opener was tried */
                 banned[n] = -1;
                 continue;
             }
             return galen_fail(err, GALEN_E_REFUSED, 0, "no further item can be told from those there are");
         }
-        st = write_once(w, n_bias, is_led(w) && !is_safe_try, err);
+        st = write_once(w, first, is_led(w) && !is_safe_try, err);
         if (st) return st;
         if (is_good(w, n)) {
             const galen_assist_event e = {

@@ -153,24 +153,36 @@ static galen_answer_kind understand(const char *text, size_t n) {
     return GALEN_ANSWER_TEXT;
 }
 
-static galen_status read_reply(galen_assistant *a, const char *question, const char *condition, const galen_tokens *reply,
-                               double *out, galen_error *err) {
-    double each[REPLY_TOKENS], sum = 0;
-    galen_tokens t = {0};
+/* The answer from a patient with a condition. */
+static galen_status begin_reply(galen_assistant *a, const char *question, const char *condition, const galen_tokens *reply,
+                                look *out, galen_error *err) {
     const prompt_values v = {.of = {[FIELD_SYMPTOMS] = a->c.field, [FIELD_QUESTION] = question, [FIELD_CONDITION] = condition}};
-    const int32_t n = reply->n < REPLY_TOKENS ? (int32_t)reply->n : REPLY_TOKENS;
-    galen_status st = edge_prompt(a, PROMPT_REPLY, &v, &t, err);
-    if (!st) st = edge_fits(a, t.n, (size_t)n, "symptoms and answer make", err);
-    if (st) {
-        galen_tokens_free(&t);
-        return st;
+    galen_status st = edge_prompt(a, PROMPT_REPLY, &v, &out->t, err);
+    if (!st) st = edge_fits(a, out->t.n, reply->n, "symptoms and answer make", err);
+    out->from = (int32_t)out->t.n;
+    return st ? st : prompt_append(&out->t, reply, err);
+}
+
+/* Sums over the tokens of a reply, by condition.order. */
+static galen_status read_reply(galen_assistant *a, const char *question, const galen_tokens *reply, double out[N_OPTIONS],
+                               galen_error *err) {
+    double each[N_OPTIONS][REPLY_TOKENS];
+    look looks[N_OPTIONS] = {{.from = 0}};
+    galen_status st = GALEN_OK;
+    for (int i = 0; i < N_OPTIONS && !st; i++) {
+        const galen_condition *c = i < OTHER ? &a->found.conditions[i] : NULL;
+        const int32_t at = c ? c->order : OTHER;
+        looks[at].out = each[at];
+        st = begin_reply(a, question, c ? c->name : GAIN_ANOTHER, reply, &looks[at], err);
     }
-    const int32_t past = (int32_t)t.n - 1, last = t.ids[past];
-    st = edge_start(a, &t, err);
-    if (!st) st = score_tokens(a, last, reply->ids, n, each, err);
-    if (!st) st = edge_rewind(a, past, err);
-    for (int32_t i = 0; i < n && !st; i++) sum += each[i];
-    *out = sum;
+    if (!st)
+        st = edge_look(a, looks, N_OPTIONS, err);
+    else
+        looks_free(looks, N_OPTIONS);
+    for (int i = 0; i < N_OPTIONS && !st; i++) {
+        out[i] = 0;
+        for (size_t k = 0; k < reply->n; k++) out[i] += each[i][k];
+    }
     return st;
 }
 
@@ -181,11 +193,9 @@ static galen_status read_text(galen_assistant *a, const asked *q, const char *te
     char *line = prompt_line(text, n, NULL);
     galen_status st = line ? galen_tokenize(a->m, line, strlen(line), false, false, &reply, err)
                            : galen_fail(err, GALEN_E_NOMEM, 0, "an answer of %zu bytes", n);
-    for (int i = 0; i < GALEN_N_CONDITIONS && !st; i++) {
-        const galen_condition *c = &a->found.conditions[i];
-        st = read_reply(a, q->q.text, c->name, &reply, &out[c->order], err);
-    }
-    if (!st) st = read_reply(a, q->q.text, GAIN_ANOTHER, &reply, &out[OTHER], err);
+    if (reply.n > REPLY_TOKENS) reply.n = REPLY_TOKENS;
+    for (int i = 0; i < N_OPTIONS; i++) out[i] = 0;
+    if (!st && reply.n) st = read_reply(a, q->q.text, &reply, out, err);
     if (!st) {
         double most = out[0];
         for (int i = 1; i < N_OPTIONS; i++) most = out[i] > most ? out[i] : most;

@@ -14,8 +14,6 @@ typedef struct sample {
     galen_assistant *a;
     char raw[GALEN_NAME_BYTES * 2];
     size_t n;
-    int32_t first; /* token; -1: none */
-    bool is_done;
 } sample;
 
 static bool on_token(void *user, const galen_chunk *chunk) {
@@ -23,58 +21,64 @@ static bool on_token(void *user, const galen_chunk *chunk) {
     char b[64];
     if (chunk->id < 0) return true;
     s->a->usage.n_generated++;
-    if (s->first < 0) s->first = chunk->id;
     const int32_t n = galen_token_bytes(s->a->m, chunk->id, false, b, sizeof b);
-    s->is_done = n < 0 || n > (int32_t)sizeof b || s->n + (size_t)n >= sizeof s->raw;
-    if (s->is_done) return false;
+    if (n < 0 || n > (int32_t)sizeof b || s->n + (size_t)n >= sizeof s->raw) return false;
     memcpy(s->raw + s->n, b, (size_t)n);
     s->n += (size_t)n;
     size_t end;
     if (items_name_end(s->raw, s->n, &end)) {
         s->n = end;
-        s->is_done = true;
         return false;
     }
     return !atomic_load(&s->a->is_cancelled);
 }
 
 /* The first token is one that can begin a name, as in the list itself; the rest is free. */
-static galen_status draw(galen_assistant *a, int32_t k, const galen_tokens *prompt, sample *s, galen_error *err) {
+static galen_generate_opts sample_opts(const galen_assistant *a, int32_t k, sample *s, const galen_bias_list *first) {
     galen_generate_opts o = galen_generate_default_opts();
-    galen_result r = {0};
-    *s = (sample){.a = a, .first = -1};
     o.sampling.temperature = a->opts.temperature > SAMPLE_TEMPERATURE ? a->opts.temperature : SAMPLE_TEMPERATURE;
     o.sampling.top_k = 40;
     o.sampling.top_p = 0.95f;
     o.sampling.min_p = 0.0f;
     o.sampling.seed = (a->opts.seed + (uint64_t)k + 1) * SAMPLE_SEED;
-    o.sampling.bias = a->bias;
-    o.sampling.n_bias = items_forbid(a);
-    o.max_tokens = 1;
+    o.first = first;
+    o.n_first = 1;
+    o.max_tokens = SAMPLE_TOKENS;
     o.on_chunk = on_token;
     o.user = s;
-    const int32_t past = (int32_t)prompt->n - 1;
-    galen_status st = edge_rewind(a, past, err);
-    if (!st) st = galen_generate(a->s, prompt->ids + past, 1, &o, &r, err);
-    a->usage.decode_s += r.decode_s;
-    if (st || s->first < 0 || s->is_done) return st ? st : assist_check_cancel(a, err);
-    o.sampling.bias = NULL;
-    o.sampling.n_bias = 0;
-    o.max_tokens = SAMPLE_TOKENS - 1;
-    st = edge_rewind(a, past + 1, err); /* the token was sampled; its logits are not kept */
-    if (!st) st = galen_generate(a->s, &s->first, 1, &o, &r, err);
-    a->usage.decode_s += r.decode_s;
+    return o;
+}
+
+/* All of them together, from the prompt's last token on. */
+static galen_status draw(galen_assistant *a, galen_tokens *prompt, sample *samples, int32_t n, galen_error *err) {
+    galen_generate_opts opts[GALEN_MAX_SAMPLES];
+    galen_draft drafts[GALEN_MAX_SAMPLES];
+    const galen_bias_list first = items_forbid(a);
+    const int32_t last = prompt->ids[prompt->n - 1];
+    for (int32_t k = 0; k < n; k++) {
+        samples[k] = (sample){.a = a};
+        opts[k] = sample_opts(a, k, &samples[k], &first);
+        drafts[k] = (galen_draft){.tokens = &last, .n_tokens = 1, .opts = &opts[k]};
+    }
+    galen_status st = edge_start(a, prompt, err);
+    if (!st) st = galen_session_draft(a->s, drafts, n, err);
+    if (!st) a->usage.decode_s += drafts[0].result.prefill_s + drafts[0].result.decode_s;
+    a->usage.n_calls++;
     return st ? st : assist_check_cancel(a, err);
 }
 
-galen_status samples_vote(galen_assistant *a, const galen_tokens *prompt, galen_differential *d, galen_error *err) {
+galen_status samples_vote(galen_assistant *a, galen_tokens *prompt, galen_differential *d, galen_error *err) {
     const int32_t n = a->opts.n_samples ? a->opts.n_samples : 3;
-    for (int32_t k = 0; k < n; k++) {
-        sample s;
+    sample samples[GALEN_MAX_SAMPLES];
+    if (n < 0) {
+        galen_tokens_free(prompt);
+        return GALEN_OK;
+    }
+    const galen_status st = draw(a, prompt, samples, n, err);
+    for (int32_t k = 0; k < n && !st; k++) {
+        const sample *s = &samples[k];
         char name[GALEN_NAME_BYTES];
-        const galen_status st = draw(a, k, prompt, &s, err);
-        if (st) return st;
-        const size_t n_name = text_line(s.raw, s.n, name, sizeof name);
+        const size_t n_name = text_line(s->raw, s->n, name, sizeof name);
         if (!text_has_letter(name, n_name) || !items_is_name(name, n_name)) continue; /* it says nothing of any condition */
         d->n_samples++;
         for (int i = 0; i < GALEN_N_CONDITIONS; i++) {
@@ -83,5 +87,5 @@ galen_status samples_vote(galen_assistant *a, const galen_tokens *prompt, galen_
             break;
         }
     }
-    return n > 0 ? edge_rewind(a, (int32_t)prompt->n - 1, err) : GALEN_OK;
+    return st;
 }

@@ -14,15 +14,17 @@
 #define P_EMERGENCY    0.95
 
 static galen_status odds_for(galen_assistant *a, const char *symptoms, double *odds, galen_error *err) {
-    galen_tokens t = {0};
+    double logprobs[ODDS_IDS];
     const prompt_values v = {.of = {[FIELD_SYMPTOMS] = symptoms}};
-    galen_status st = edge_prompt(a, PROMPT_URGENT, &v, &t, err);
-    if (!st) st = edge_fits(a, t.n, 0, "symptoms make", err);
+    look l = {.ids = a->odds_ids, .n_ids = score_n_odds(a), .out = logprobs};
+    *odds = 0;
+    if (!l.n_ids) return GALEN_OK;
+    galen_status st = edge_look_at(a, PROMPT_URGENT, &v, "symptoms make", &l, err);
     if (!st)
-        st = edge_read(a, &t, a->rows, err);
+        st = edge_look(a, &l, 1, err);
     else
-        galen_tokens_free(&t);
-    if (!st) *odds = score_odds(a, a->rows);
+        looks_free(&l, 1);
+    if (!st) *odds = score_odds(a, logprobs);
     return st;
 }
 

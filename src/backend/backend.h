@@ -88,6 +88,15 @@ typedef struct sample_choice {
     float logprob; /* natural, over the unmasked, unscaled logits */
 } sample_choice;
 
+/* Which log-probabilities are read where: of ids[first[r]] to ids[first[r + 1] - 1] after output row r, natural, over the whole
+ * vocabulary; into out at the same places, NaN when a logit of the row is not finite. */
+enum { READ_IDS = 4096 };
+typedef struct read_list {
+    const int32_t *first; /* [n_out + 1], first[0] = 0 */
+    const int32_t *ids;   /* [first[n_out]] */
+    double *out;          /* [first[n_out]], in host memory */
+} read_list;
+
 typedef struct backend_api {
     const char *name; /* "cpu", "ref", "cuda" */
 
@@ -127,6 +136,11 @@ typedef struct backend_api {
      *  Errors  UNSUPPORTED more biases or a longer window than the device takes, ARG more rows: nothing has happened, head may
      *          follow; DEVICE. */
     galen_status (*sample)(backend_work *w, const batch *b, const sample_row *rows, sample_choice *out, galen_error *err);
+
+    /** In place of head: log-probabilities of at most READ_IDS ids, while the logits stay on the device. out is valid after sync;
+     *  the rest of the list is read, not kept. Without it, head may come several times for a batch, with parts of its out_row.
+     *  Errors  ARG more ids; DEVICE. */
+    galen_status (*read)(backend_work *w, const batch *b, const read_list *list, galen_error *err);
 
     /** Keys (rotated) and values of positions [first, first + n) of one sequence, f32 [n][n_head_kv * d_head] in host memory. The
      *  layer's PART_ATTN lives here, or is streamed here: then the work keeps the KV of STREAM_LAYERS streamed layers in turn,

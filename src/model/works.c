@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/checked.h"
+#include "tensor/log_sum.h"
 
 enum { NONE = -1 };
 
@@ -212,6 +213,42 @@ galen_status works_choose(works *w, const batch *b, const sample_row *rows, samp
         st = api->sample ? api->sample(w->at[last], b, rows, out, err) : GALEN_E_UNSUPPORTED;
         *is_chosen = !st;
         if (st == GALEN_E_UNSUPPORTED || st == GALEN_E_ARG) st = api->head(w->at[last], b, logits, err);
+    }
+    return sync_all(w, st, err);
+}
+
+/* Output rows [from, from + n) of a batch, read from their logits. */
+static void read_rows(const read_list *list, int32_t from, int32_t n, const float *logits, int32_t n_vocab) {
+    for (int32_t r = from; r < from + n; r++, logits += n_vocab) {
+        if (list->first[r] == list->first[r + 1]) continue;
+        const double sum = log_sum(logits, n_vocab);
+        for (int32_t i = list->first[r]; i < list->first[r + 1]; i++) list->out[i] = (double)logits[list->ids[i]] - sum;
+    }
+}
+
+/* The hidden states stay, so the head can come as often as its logits take room. */
+static galen_status read_here(works *w, int32_t last, const batch *b, const read_list *list, float *room, int32_t n_room,
+                              galen_error *err) {
+    const backend_api *api = w->d->at[last].api;
+    const int32_t n_vocab = w->d->net->n_vocab;
+    galen_status st = GALEN_OK;
+    for (int32_t r = 0; r < b->n_out && !st; r += n_room) {
+        batch part = *b;
+        part.out_row = b->out_row + r;
+        part.n_out = b->n_out - r < n_room ? b->n_out - r : n_room;
+        st = api->head(w->at[last], &part, room, err);
+        if (!st) st = api->sync(w->at[last], err);
+        if (!st) read_rows(list, r, part.n_out, room, n_vocab);
+    }
+    return st;
+}
+
+galen_status works_read(works *w, const batch *b, const read_list *list, float *room, int32_t n_room, galen_error *err) {
+    int32_t last;
+    galen_status st = run_layers(w, b, &last, err);
+    if (!st && b->n_out > 0) {
+        const backend_api *api = w->d->at[last].api;
+        st = api->read ? api->read(w->at[last], b, list, err) : read_here(w, last, b, list, room, n_room, err);
     }
     return sync_all(w, st, err);
 }

@@ -43,6 +43,10 @@ galen_status works_forward(works *w, const batch *b, float *logits, galen_error 
 galen_status works_choose(works *w, const batch *b, const sample_row *rows, sample_choice *out, bool *is_chosen, float *logits,
                           galen_error *err);
 
+/** As works_forward, with log-probabilities in place of logits: on the device where it offers that (backend_api.read), else from
+ *  logits in room, f32 [n_room][n_vocab], n_room >= 1. */
+galen_status works_read(works *w, const batch *b, const read_list *list, float *room, int32_t n_room, galen_error *err);
+
 /** After works_forward: final hidden states, before the last norm, f32 [n_rows][n_embd]. */
 galen_status works_hidden(works *w, const batch *b, float *x, galen_error *err);
 

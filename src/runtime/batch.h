@@ -32,6 +32,8 @@ typedef struct request {
     float *embedding;             /* [n_embd] */
     int32_t n_pooled;             /* positions in pooled */
     int32_t n_forced;             /* the last tokens: left no choice by the grammar, not told yet */
+    const galen_branch *branch;   /* what is read of a session's branch; NULL                     */
+    int32_t n_before, n_read;     /* of the branch: positions of the session; wanted and given    */
     bool is_chosen;               /* what follows its last token is known before it is taken: choice, or why not */
     int32_t choice;
     galen_status choice_status;
@@ -50,7 +52,7 @@ typedef struct seat {
     bool is_all;
     float *logits; /* NULL = none wanted */
     /* lock: */
-    bool is_busy, is_cancelled;
+    bool is_busy, is_cancelled, is_parking;
     int32_t n_evaluated; /* of the new tokens */
     galen_status status;
     galen_error error;
@@ -222,6 +224,24 @@ void seat_free(galen_batcher *b, seq *s);  /* what the thread does of it */
 /** Evaluate n tokens after the first n_keep of the sequence: logits of the last, or of all; or NULL. Blocks. */
 galen_status seat_eval(galen_batcher *b, seq *s, int32_t n_keep, const int32_t *tokens, int32_t n, bool is_all, float *logits,
                        galen_progress_fn progress, void *user, galen_error *err);
+
+/** Give up the pages, known by their tokens, so that others may begin with them; the first n_keep tokens stay. Blocks. */
+galen_status seat_park(galen_batcher *b, seq *s, int32_t n_keep, galen_error *err);
+
+/* ---------------------------------------------------------------- branches of sessions: batch_branch.c
+ * Each is a request that begins with the session's tokens, whose pages it finds. They run whatever the queue holds, as the
+ * session's own evaluations do. */
+
+galen_status seat_read(galen_session *s, const galen_branch *in, int32_t n, galen_error *err);
+galen_status seat_draft(galen_session *s, galen_draft *in, int32_t n, galen_error *err);
+
+/** Wanted log-probabilities of a request's branch after pos: how many, and give them out. */
+int32_t branch_count(const request *r, int32_t pos);
+void branch_take(request *r, int32_t pos, const float *logits);
+
+/** Queue a request that request_open made; *id before its first callback. is_inside: however full it is. Takes s over.
+ *  Errors  BUSY, DEVICE. */
+galen_status batcher_submit(galen_batcher *b, seq *s, bool is_inside, uint64_t *id, galen_error *err);
 
 /** Queue a sequence; called with the lock. */
 void batcher_enqueue(galen_batcher *b, seq *s);

@@ -194,9 +194,11 @@ static galen_status give_prompts(galen_batcher *b, int32_t n_rows, int32_t n_out
 /* An output row; what needs its logits on the host, for whatever reason, keeps the whole step from choosing on the device. */
 static void add_out(galen_batcher *b, const seq *s, int32_t pos, int32_t row, int32_t n_out) {
     b->out_row[n_out] = row;
-    const request *r = s->req;
-    b->can_pick &= r && pos == s->n_tokens - 1 && !r->gen.o.grammar && r->gen.o.n_top_logprobs < 0 && r->o.n_labels == 0;
-    if (b->can_pick) b->how[n_out] = (sample_row){.how = &r->gen.o.sampling, .history = s->tokens, .n_history = s->n_tokens};
+    request *r = s->req;
+    b->can_pick &=
+        r && pos == s->n_tokens - 1 && !r->gen.o.grammar && r->gen.o.n_top_logprobs < 0 && r->o.n_labels == 0 && !r->branch;
+    if (b->can_pick)
+        b->how[n_out] = (sample_row){.how = generation_sampling(&r->gen), .history = s->tokens, .n_history = s->n_tokens};
 }
 
 static void lay_out(galen_batcher *b) {

@@ -27,6 +27,8 @@ static galen_status check(const galen_batcher *b, const galen_request_opts *o, g
         return galen_fail(err, GALEN_E_FULL, 0, "a prompt of %d tokens; a request may have %d", o->n_prompt, b->o.n_ctx);
     if (o->score_from < -1 || o->score_from > o->n_prompt)
         return galen_fail(err, GALEN_E_ARG, 0, "score_from: %d, expected -1 to %d", o->score_from, o->n_prompt);
+    if (o->generate.n_first && !o->generate.first)
+        return galen_fail(err, GALEN_E_ARG, 0, "first: NULL for %zu tokens", o->generate.n_first);
     if (o->n_labels < 0 || o->n_labels > n_vocab || (o->n_labels > 0 && !o->labels))
         return galen_fail(err, GALEN_E_ARG, 0, "%d labels", o->n_labels);
     if (o->pooling < GALEN_POOL_NONE || o->pooling > GALEN_POOL_LAST)
@@ -49,6 +51,10 @@ static void *copy(arena *mem, const void *from, size_t n, size_t size, bool *is_
 static void copy_generate(request *r, bool *is_bad) {
     galen_generate_opts *g = &r->o.generate;
     g->sampling.bias = copy(&r->mem, g->sampling.bias, g->sampling.n_bias, sizeof *g->sampling.bias, is_bad);
+    galen_bias_list *first = copy(&r->mem, g->first, g->n_first, sizeof *first, is_bad);
+    for (size_t i = 0; i < g->n_first && !*is_bad; i++)
+        first[i].bias = copy(&r->mem, first[i].bias, first[i].n, sizeof *first[i].bias, is_bad);
+    g->first = first;
     char **stop = g->n_stop ? arena_alloc(&r->mem, g->n_stop, sizeof *stop) : NULL;
     if (g->n_stop && !stop) *is_bad = true;
     for (size_t i = 0; i < g->n_stop && !*is_bad; i++) {
@@ -175,6 +181,7 @@ static galen_status no_more(galen_error *err) {
 static galen_status take_scores(seq *s, int32_t pos, const float *logits, galen_error *err) {
     const galen_request_opts *o = &s->req->o;
     bool goes_on = true;
+    if (s->req->branch) branch_take(s->req, pos, logits);
     if (o->score_from < 0) return GALEN_OK;
     if (o->score_from == 0 && pos == 0) goes_on = tell_score(s, 0, NULL);
     if (goes_on && pos + 1 >= o->score_from && pos + 1 < o->n_prompt) goes_on = tell_score(s, pos + 1, logits);

@@ -69,6 +69,9 @@ int32_t seq_first_needed(const seq *s) {
     if (s->seat) return s->seat->is_all && s->n_out < first ? s->n_out : first;
     const galen_request_opts *o = &s->req->o;
     first -= s->req->n_forced;
+    const galen_branch *branch = s->req->branch;
+    if (branch && s->req->n_read < branch->n_wanted && s->req->n_before + branch->after[s->req->n_read] < first)
+        first = s->req->n_before + branch->after[s->req->n_read];
     const int32_t score = o->score_from > 1 ? o->score_from - 1 : 0, scored = score > s->n_out ? score : s->n_out;
     if (o->score_from >= 0 && scored < o->n_prompt - 1 && scored < first) first = scored;
     if (o->pooling == GALEN_POOL_MEAN && s->req->n_pooled < o->n_prompt && s->req->n_pooled < first) first = s->req->n_pooled;
@@ -80,6 +83,7 @@ bool seq_wants(const seq *s, int32_t pos) {
     if (pos == s->n_tokens - 1) return true;
     if (s->seat) return s->seat->is_all;
     if (pos >= s->n_tokens - 1 - s->req->n_forced) return true;
+    if (s->req->branch) return branch_count(s->req, pos) > 0;
     const galen_request_opts *o = &s->req->o;
     return o->score_from >= 0 && pos + 1 >= o->score_from && pos + 1 < o->n_prompt;
 }

@@ -66,14 +66,9 @@ static void wait_for_end(galen_batcher *b, seat *t, galen_progress_fn progress, 
     }
 }
 
-galen_status seat_eval(galen_batcher *b, seq *s, int32_t n_keep, const int32_t *tokens, int32_t n, bool is_all, float *logits,
-                       galen_progress_fn progress, void *user, galen_error *err) {
+/* With a request in the seat: queue it, wait for its end. */
+static galen_status ask(galen_batcher *b, seq *s, galen_progress_fn progress, void *user, galen_error *err) {
     seat *t = s->seat;
-    t->n_keep = n_keep;
-    t->new_tokens = tokens;
-    t->n_new = n;
-    t->is_all = is_all;
-    t->logits = logits;
     pthread_mutex_lock(&b->lock);
     t->is_busy = true;
     t->is_cancelled = false;
@@ -87,6 +82,28 @@ galen_status seat_eval(galen_batcher *b, seq *s, int32_t n_keep, const int32_t *
     const galen_status st = t->status;
     if (st && err) *err = t->error;
     pthread_mutex_unlock(&b->lock);
+    return st;
+}
+
+galen_status seat_park(galen_batcher *b, seq *s, int32_t n_keep, galen_error *err) {
+    seat *t = s->seat;
+    t->n_keep = n_keep;
+    t->n_new = 0;
+    t->is_parking = true;
+    const galen_status st = ask(b, s, NULL, NULL, err);
+    t->is_parking = false;
+    return st;
+}
+
+galen_status seat_eval(galen_batcher *b, seq *s, int32_t n_keep, const int32_t *tokens, int32_t n, bool is_all, float *logits,
+                       galen_progress_fn progress, void *user, galen_error *err) {
+    seat *t = s->seat;
+    t->n_keep = n_keep;
+    t->new_tokens = tokens;
+    t->n_new = n;
+    t->is_all = is_all;
+    t->logits = logits;
+    const galen_status st = ask(b, s, progress, user, err);
     if (!st && progress) (void)progress(user, (uint64_t)n, (uint64_t)n); /* too late to cancel */
     return st;
 }

@@ -68,6 +68,12 @@ void galen_batcher_get_stats(const galen_batcher *batcher, galen_batcher_stats *
 /* A sequence that was queued waits for its turn from now on. */
 static void absorb(galen_batcher *b, seq *s) {
     galen_error why = {0}, unused;
+    if (s->seat && s->seat->is_parking) {
+        seq_rewind(b, s, s->seat->n_keep);
+        seq_let_pages(b, s, true);
+        seat_tell_end(b, s, GALEN_OK, NULL);
+        return;
+    }
     if (s->root == PAGE_NONE) s->root = pages_take_root(b->pool, s->salt);
     if (s->root != PAGE_NONE) s->client = client_enter(b, s->client_key);
     if (s->client && s->seat) seat_begin(b, s);
@@ -305,9 +311,11 @@ void batcher_enqueue(galen_batcher *b, seq *s) {
 }
 
 /* With the lock: whether one more request may come. */
-static galen_status check_room(galen_batcher *b, galen_error *err) {
+static galen_status check_room(galen_batcher *b, bool is_inside, galen_error *err) {
     if (b->stats.is_failed)
         return galen_fail(err, GALEN_E_DEVICE, 0, "the device failed earlier; the batcher can only be closed and opened again");
+    if (is_inside && b->is_closing) return galen_fail(err, GALEN_E_CANCELLED, 0, "the batcher is closing");
+    if (is_inside) return GALEN_OK;
     if (b->is_draining || b->is_closing) return galen_fail(err, GALEN_E_BUSY, 0, "no new requests are taken");
     if (b->n_live >= b->o.max_seqs + b->o.max_queue)
         return galen_fail(err, GALEN_E_BUSY, 0, "%d requests run or wait, as many as there is room for", b->n_live);
@@ -320,16 +328,11 @@ static galen_status refuse(galen_batcher *b, galen_status st) {
     return st;
 }
 
-galen_status galen_batcher_submit(galen_batcher *b, const galen_request_opts *opts, uint64_t *id, galen_error *err) {
-    seq *s;
-    pthread_mutex_lock(&b->lock);
-    galen_status st = check_room(b, err); /* before any work is done for it */
-    if (st) return refuse(b, st);
-    pthread_mutex_unlock(&b->lock);
-    if ((st = request_open(&s, b, opts, err))) return st;
+galen_status batcher_submit(galen_batcher *b, seq *s, bool is_inside, uint64_t *id, galen_error *err) {
     request *r = s->req;
     pthread_mutex_lock(&b->lock);
-    if ((st = check_room(b, err))) {
+    const galen_status st = check_room(b, is_inside, err);
+    if (st) {
         (void)refuse(b, st);
         request_close(r);
         seq_close(s);
@@ -345,6 +348,16 @@ galen_status galen_batcher_submit(galen_batcher *b, const galen_request_opts *op
     batcher_enqueue(b, s);
     pthread_mutex_unlock(&b->lock);
     return GALEN_OK;
+}
+
+galen_status galen_batcher_submit(galen_batcher *b, const galen_request_opts *opts, uint64_t *id, galen_error *err) {
+    seq *s;
+    pthread_mutex_lock(&b->lock);
+    const galen_status st = check_room(b, false, err); /* before any work is done for it */
+    if (st) return refuse(b, st);
+    pthread_mutex_unlock(&b->lock);
+    const galen_status bad = request_open(&s, b, opts, err);
+    return bad ? bad : batcher_submit(b, s, false, id, err);
 }
 
 void galen_batcher_cancel(galen_batcher *b, uint64_t id) {

@@ -18,12 +18,26 @@ static galen_status open_grammar(generation *g, galen_error *err) {
     return grammar_state_open(&g->state, g->o.grammar, err);
 }
 
+static const galen_sampling *sampling_of(generation *g, size_t token) {
+    if (token >= g->o.n_first) return &g->o.sampling;
+    g->first = g->o.sampling;
+    g->first.bias = g->o.first[token].bias;
+    g->first.n_bias = g->o.first[token].n;
+    return &g->first;
+}
+
+const galen_sampling *generation_sampling(generation *g) {
+    return sampling_of(g, (size_t)g->n_generated);
+}
+
 galen_status generation_open(generation *g, const tokenizer *vocab, const galen_generate_opts *o, galen_error *err) {
     *g = (generation){.vocab = vocab, .n_vocab = tokenizer_n_vocab(vocab), .o = *o};
     if (o->max_tokens < -1) return galen_fail(err, GALEN_E_ARG, 0, "max_tokens: %d, expected -1 or more", o->max_tokens);
     if (o->n_top_logprobs < -1 || o->n_top_logprobs > GENERATION_MAX_TOP)
         return galen_fail(err, GALEN_E_ARG, 0, "n_top_logprobs: %d, expected -1 to %d", o->n_top_logprobs, GENERATION_MAX_TOP);
     galen_status st = sampling_check(&o->sampling, g->n_vocab, err);
+    if (!st && o->n_first && !o->first) st = galen_fail(err, GALEN_E_ARG, 0, "first: NULL for %zu tokens", o->n_first);
+    for (size_t i = 0; i < o->n_first && !st; i++) st = sampling_check(sampling_of(g, i), g->n_vocab, err);
     if (!st) st = release_open(&g->release, o->stop, o->n_stop, err);
     return st || !o->grammar ? st : open_grammar(g, err);
 }
@@ -73,7 +87,7 @@ galen_status generation_choose(generation *g, sampler *s, const float *logits, c
     *id = -1;
     if (g->state && grammar_state_is_done(g->state)) return GALEN_OK;
     if (g->state) st = grammar_state_mask(g->state, g->mask, err);
-    if (!st) st = sampler_choose(s, &g->o.sampling, logits, history, n_history, g->mask, id, err);
+    if (!st) st = sampler_choose(s, generation_sampling(g), logits, history, n_history, g->mask, id, err);
     if (!st && g->state) st = grammar_state_accept(g->state, *id, err);
     return st;
 }

@@ -19,7 +19,8 @@ typedef struct generation {
     grammar_state *state; /* of o.grammar, or NULL                              */
     uint32_t *mask;       /* [grammar_mask_words] what it admits, with a grammar */
     int32_t n_generated;
-    galen_finish finish; /* why it is over */
+    galen_sampling first; /* o.sampling with the biases of one of the first tokens */
+    galen_finish finish;  /* why it is over                                        */
     int32_t top_ids[GENERATION_MAX_TOP];
     float top[GENERATION_MAX_TOP];
 } generation;
@@ -27,6 +28,9 @@ typedef struct generation {
 /** Check the options (ARG names the one that is wrong); what they point to is kept, not copied. Allocates nothing. */
 galen_status generation_open(generation *g, const tokenizer *vocab, const galen_generate_opts *o, galen_error *err);
 void generation_close(generation *g); /* an all-zero one too */
+
+/** How the next token is chosen; lives until the one after it. */
+const galen_sampling *generation_sampling(generation *g);
 
 /** Whether max_tokens are there; g->finish says so then. */
 bool generation_is_full(generation *g);

@@ -32,6 +32,8 @@ struct galen_session {
     int32_t *pages;   /* [n_pages] page ids: a lone session owns 0, 1, 2, ... */
     int32_t n_pages;
     int32_t *pos, *seq, *out_row; /* [n_batch] of the batch being built */
+    float *room;                  /* [n_room][n_vocab] logits of branches, from the first one on that needs them */
+    int32_t n_room;
     galen_progress_fn progress;
     void *progress_user;
     bool is_broken; /* the backend failed: only close is legal */
@@ -42,6 +44,9 @@ galen_status opts_take(void *known, size_t known_size, const void *given, const 
 
 /** Fill m->keys and m->names. */
 galen_status inspect_copy_names(galen_model *m, galen_error *err);
+
+/** The device failed for the reason cause: elsewhere, the session's first `past` tokens are evaluated again. */
+galen_status session_recover(galen_session *s, int32_t past, const galen_error *cause, galen_error *err);
 
 enum { SESSION_BATCH = 512, SESSION_CTX = 4096 }; /* what 0 stands for in galen_session_opts */
 

@@ -81,6 +81,7 @@ void galen_session_close(galen_session *s) {
     if (s->seat) seat_close(s->batcher, s->seat);
     placed_close(&s->where);
     arena_free(&s->mem);
+    free(s->room);
     free(s);
 }
 
@@ -103,8 +104,7 @@ static galen_status run_batch(galen_session *s, int32_t past, int32_t n, int32_t
     return st ? st : works_forward(s->where.works, &b, logits, err);
 }
 
-/* The device failed: elsewhere, everything before the batch is evaluated again. */
-static galen_status recover(galen_session *s, int32_t past, const galen_error *cause, galen_error *err) {
+galen_status session_recover(galen_session *s, int32_t past, const galen_error *cause, galen_error *err) {
     galen_status st = placed_recover(&s->where, cause, err);
     for (int32_t done = 0; !st && done < past; done += s->n_batch)
         st = run_batch(s, done, past - done < s->n_batch ? past - done : s->n_batch, 0, NULL, err);
@@ -116,7 +116,7 @@ static galen_status eval_batch(galen_session *s, int32_t past, int32_t n, int32_
     galen_status st = run_batch(s, past, n, n_out, logits, &why);
     if (!st) return GALEN_OK;
     if (placed_can_recover(&s->where, st)) {
-        st = recover(s, past, &why, err);
+        st = session_recover(s, past, &why, err);
         if (!st) st = run_batch(s, past, n, n_out, logits, err);
     } else {
         (void)galen_fail(err, st, why.offset, "%s", why.msg);

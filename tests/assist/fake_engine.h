@@ -203,9 +203,9 @@ galen_generate_opts galen_generate_default_opts(void) {
         .size = sizeof(galen_generate_opts), .sampling = galen_sampling_default(), .max_tokens = -1, .n_top_logprobs = -1};
 }
 
-static int32_t greedy(float *logits, const galen_sampling *o) {
+static int32_t greedy(float *logits, const galen_bias_list *bias) {
     int32_t best = -1;
-    for (size_t i = 0; i < o->n_bias; i++) logits[o->bias[i].id] += o->bias[i].bias;
+    for (size_t i = 0; i < bias->n; i++) logits[bias->bias[i].id] += bias->bias[i].bias;
     for (int32_t v = 0; v < FAKE_VOCAB; v++) {
         if (logits[v] > -INFINITY && (best < 0 || logits[v] > logits[best])) best = v;
     }
@@ -223,7 +223,8 @@ galen_status galen_generate(galen_session *s, const int32_t *prompt, int32_t n_p
     if (st) return st;
     result->n_prompt = n_prompt;
     while (o->max_tokens < 0 || result->n_generated < o->max_tokens) {
-        const int32_t id = greedy(logits, &o->sampling);
+        const galen_bias_list own = {o->sampling.bias, o->sampling.n_bias};
+        const int32_t id = greedy(logits, (size_t)result->n_generated < o->n_first ? &o->first[result->n_generated] : &own);
         if (id < 0) return fake_fail(err, GALEN_E_NUMERIC, "fake: every token is forbidden");
         if (id == FAKE_END) {
             result->finish = GALEN_FINISH_STOP;
@@ -235,12 +236,47 @@ galen_status galen_generate(galen_session *s, const int32_t *prompt, int32_t n_p
             result->finish = GALEN_FINISH_CANCELLED;
             break;
         }
+        if (result->n_generated == o->max_tokens) break;
         st = fake_eval(s, &id, 1, false, logits, err);
         if (st) return st;
     }
     const galen_chunk last = {.text = "", .id = -1, .logprob = NAN, .is_last = true};
     (void)o->on_chunk(o->user, &last);
     return GALEN_OK;
+}
+
+/* Branches one after another. */
+static galen_status fake_read(galen_session *s, const galen_branch *b, galen_error *err) {
+    float row[FAKE_VOCAB];
+    int32_t k = 0;
+    for (int32_t i = 0; i < b->n_tokens; i++) {
+        const galen_status st = fake_eval(s, &b->tokens[i], 1, false, row, err);
+        if (st) return st;
+        double sum = 0;
+        for (int32_t v = 0; v < FAKE_VOCAB; v++) sum += exp((double)row[v]);
+        for (; k < b->n_wanted && b->after[k] == i; k++) b->logprobs[k] = (double)row[b->ids[k]] - log(sum);
+    }
+    return GALEN_OK;
+}
+
+galen_status galen_session_read(galen_session *s, const galen_branch *branches, int32_t n, galen_error *err) {
+    const int32_t past = s->n_past;
+    galen_status st = GALEN_OK;
+    for (int32_t i = 0; i < n && !st; i++) {
+        st = fake_read(s, &branches[i], err);
+        s->n_past = past;
+    }
+    return st;
+}
+
+galen_status galen_session_draft(galen_session *s, galen_draft *drafts, int32_t n, galen_error *err) {
+    const int32_t past = s->n_past;
+    galen_status st = GALEN_OK;
+    for (int32_t i = 0; i < n && !st; i++) {
+        st = galen_generate(s, drafts[i].tokens, drafts[i].n_tokens, drafts[i].opts, &drafts[i].result, err);
+        s->n_past = past;
+    }
+    return st;
 }
 
 #endif

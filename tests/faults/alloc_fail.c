@@ -192,6 +192,36 @@ static galen_status generate(galen_session *s, const galen_tokens *prompt, outco
     return st;
 }
 
+/* Branches of what the session holds, read and written on. */
+static galen_status branch_out(galen_session *s, outcome *o) {
+    enum { N = 3 };
+    const int32_t tokens[] = {7, 9, 11}, after[] = {0, 2}, ids[] = {5, 6};
+    const galen_logit_bias bias = {.id = 3, .bias = -2.0f};
+    const galen_bias_list first = {&bias, 1};
+    double logprobs[N][2];
+    galen_branch branches[N];
+    galen_draft drafts[N];
+    uint64_t hashes[N] = {1, 2, 3};
+    galen_generate_opts opts[N];
+    for (int i = 0; i < N; i++) {
+        branches[i] =
+            (galen_branch){.tokens = tokens, .n_tokens = 3, .after = after, .ids = ids, .logprobs = logprobs[i], .n_wanted = 2};
+        opts[i] = galen_generate_default_opts();
+        opts[i].max_tokens = 4;
+        opts[i].sampling.seed = (uint64_t)i;
+        opts[i].first = &first;
+        opts[i].n_first = 1;
+        opts[i].on_chunk = take_chunk;
+        opts[i].user = &hashes[i];
+        drafts[i] = (galen_draft){.tokens = tokens, .n_tokens = i + 1, .opts = &opts[i]};
+    }
+    galen_status st = galen_session_read(s, branches, N, &o->err);
+    if (!st) st = galen_session_draft(s, drafts, N, &o->err);
+    if (!st) hash_bytes(&o->hash, logprobs, sizeof logprobs);
+    if (!st) hash_bytes(&o->hash, hashes, sizeof hashes);
+    return st;
+}
+
 /* A whole life: open, tokenise, a conversation's tokens, a session, eight tokens, close. */
 static void scenario_answer(const char *path, outcome *o) {
     galen_model *m = NULL;
@@ -215,6 +245,7 @@ static void scenario_answer(const char *path, outcome *o) {
     o->st = galen_session_open(&s, m, &so, &o->err);
     if (o->st) goto done;
     o->st = generate(s, &text, o);
+    if (!o->st) o->st = branch_out(s, o);
 done:
     galen_session_close(s);
     galen_tokens_free(&text);
@@ -366,6 +397,7 @@ static void scenario_batcher(const char *path, outcome *o) {
     if (!o->st && w.st) o->st = w.st, o->err = w.err;
     if (!o->st) o->st = galen_session_open(&s, m, &so, &o->err);
     if (!o->st) o->st = galen_session_eval(s, prompt, 5, NULL, &o->err);
+    if (!o->st) o->st = branch_out(s, o);
     hash_bytes(&o->hash, hashes, sizeof hashes);
     galen_session_close(s);
     galen_batcher_close(b);

@@ -24,6 +24,7 @@ void device_free(void *p);
 void test_kernels(void);
 void test_units(void);
 void test_sampling(void);
+void test_reading(void); /* a part of kernels */
 void test_rows(void); /* a part of kernels */
 void test_networks(void);
 void test_failures(void);

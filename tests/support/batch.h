@@ -93,7 +93,7 @@ static galen_generate_opts job_generate(job *j) {
     return o;
 }
 
-static galen_status job_submit(galen_batcher *b, job *j, galen_error *err) {
+static inline galen_status job_submit(galen_batcher *b, job *j, galen_error *err) {
     galen_request_opts o = galen_request_default_opts();
     o.prompt = j->prompt;
     o.n_prompt = j->n_prompt;
@@ -111,14 +111,14 @@ static galen_status job_submit(galen_batcher *b, job *j, galen_error *err) {
     return galen_batcher_submit(b, &o, &j->id, err);
 }
 
-static void job_wait(const job *j) {
+static inline void job_wait(const job *j) {
     pthread_mutex_lock(&jobs_lock);
     while (j->n_ends == 0) (void)pthread_cond_wait(&jobs_changed, &jobs_lock);
     pthread_mutex_unlock(&jobs_lock);
 }
 
 /* A request of 1 to most prompt tokens drawn from a number; many begin alike. */
-static job job_make(uint64_t number, int32_t most) {
+static inline job job_make(uint64_t number, int32_t most) {
     job j = {
         .score_from = -1, .n_top = (int32_t)(number % 4) - 1, .seed = number, .repeat_penalty = number % 5 == 0 ? 1.2f : 1.0f};
     const rng_block r = rng_at(77, 1, number);
@@ -133,7 +133,7 @@ static job job_make(uint64_t number, int32_t most) {
 }
 
 /* The same in a session of its own. */
-static void job_alone(const galen_model *m, job *j, int32_t n_ctx, const char *kv) {
+static inline void job_alone(const galen_model *m, job *j, int32_t n_ctx, const char *kv) {
     galen_session *s;
     galen_result r;
     galen_session_opts so = galen_session_default_opts();
@@ -146,7 +146,7 @@ static void job_alone(const galen_model *m, job *j, int32_t n_ctx, const char *k
     galen_session_close(s);
 }
 
-static bool job_is_same(const job *a, const job *b) {
+static inline bool job_is_same(const job *a, const job *b) {
     return a->n_ids == b->n_ids && a->n_text == b->n_text && a->finish == b->finish && a->n_last == b->n_last &&
            memcmp(a->ids, b->ids, sizeof a->ids) == 0 && memcmp(a->text, b->text, a->n_text) == 0 &&
            memcmp(a->logprobs, b->logprobs, (size_t)a->n_ids * sizeof *a->logprobs) == 0;

@@ -196,6 +196,7 @@ const backend_api *backend_cuda(void) {
                                     .run = cuda_run,
                                     .head = cuda_head,
                                     .sample = cuda_sample,
+                                    .read = cuda_read,
                                     .sync = cuda_sync,
                                     .get_hidden = cuda_get_hidden,
                                     .set_hidden = cuda_set_hidden,

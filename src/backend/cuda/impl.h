@@ -61,6 +61,8 @@ typedef struct work_buffers {
     void *gemm_space;
     uint8_t *hows; /* sample_how [rows], lists */
     sample_result *choices;
+    int32_t *lists;  /* of reading: [max_out + 1] places, [READ_IDS] ids */
+    double *read;    /* [READ_IDS] */
     float *adjusted; /* scratch of sample.h, [SAMPLE_ROWS] of each */
     int32_t *counts;
     uint64_t *keys;
@@ -126,6 +128,10 @@ struct backend_work {
     sample_result *choices;    /* pinned [SAMPLE_ALL_ROWS] */
     sample_choice *choices_to; /* as logits_to */
     int32_t n_choices;
+    int32_t *lists;  /* pinned */
+    double *read;    /* pinned [READ_IDS] */
+    double *read_to; /* as logits_to */
+    size_t n_read;
     gemm *gemm;         /* NULL when cuBLASLt is not there */
     streamer *streamer; /* NULL when nothing is streamed */
     batch_state batch;
@@ -193,6 +199,9 @@ galen_status cuda_sync(backend_work *w, galen_error *err);
 galen_status cuda_sample(backend_work *w, const batch *b, const sample_row *rows, sample_choice *out, galen_error *err);
 /** Pinned and device bytes of what sampling is told. */
 size_t cuda_hows_bytes(const work_limits *lim);
+galen_status cuda_read(backend_work *w, const batch *b, const read_list *list, galen_error *err);
+/** Numbers that say what is to be read. */
+size_t cuda_list_ints(const work_limits *lim);
 /** The batch's stages are queued, and what sampling was told last is done with. */
 galen_status cuda_begin_sample(backend_work *w, galen_error *err);
 /** Keep the first failure for sync. Returns st. */

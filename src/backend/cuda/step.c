@@ -125,6 +125,9 @@ static galen_status settle(backend_work *w, galen_error *err) {
         memcpy(w->logits_to, w->logits, (size_t)w->n_logits * (size_t)w->b->net->n_vocab * sizeof(float));
     for (int32_t i = 0; !st && i < w->n_choices; i++)
         w->choices_to[i] = (sample_choice){.id = w->choices[i].id, .logprob = w->choices[i].logprob};
+    if (!st && w->n_read) memcpy(w->read_to, w->read, w->n_read * sizeof *w->read);
+    w->read_to = NULL;
+    w->n_read = 0;
     w->logits_to = NULL;
     w->n_logits = 0;
     w->choices_to = NULL;

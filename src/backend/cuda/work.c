@@ -109,6 +109,8 @@ static void lay_out_choices(taker *t, const network *net, const work_limits *lim
     const uint64_t rows = (uint64_t)(lim->max_out < SAMPLE_ROWS ? lim->max_out : SAMPLE_ROWS);
     b->hows = take(t, 1, cuda_hows_bytes(lim));
     b->choices = take(t, SAMPLE_ALL_ROWS, sizeof *b->choices);
+    b->lists = take(t, cuda_list_ints(lim), sizeof *b->lists);
+    b->read = take(t, READ_IDS, sizeof *b->read);
     b->adjusted = take(t, rows, (uint64_t)net->n_vocab * sizeof(float));
     b->counts = take(t, rows, (uint64_t)net->n_vocab * sizeof(int32_t));
     b->keys = take(t, rows, (uint64_t)s->n_padded * sizeof(uint64_t));
@@ -196,6 +198,8 @@ void cuda_work_close(backend_work *w) {
     if (w->logits) (void)cudaFreeHost(w->logits);
     if (w->hows) (void)cudaFreeHost(w->hows);
     if (w->choices) (void)cudaFreeHost(w->choices);
+    if (w->lists) (void)cudaFreeHost(w->lists);
+    if (w->read) (void)cudaFreeHost(w->read);
     cuda_release(w->b, w->kv, w->kv_bytes);
     cuda_release(w->b, w->memory, w->buffer_bytes);
     if (w->queue.stream) (void)cudaStreamDestroy(w->queue.stream);
@@ -219,6 +223,8 @@ static galen_status reserve_all(backend_work *w, galen_error *err) {
     if (!e && rows) e = cudaHostAlloc((void **)&w->logits, rows * (size_t)net->n_vocab * sizeof(float), cudaHostAllocMapped);
     if (!e && rows) e = cudaHostAlloc((void **)&w->hows, cuda_hows_bytes(&w->lim), cudaHostAllocDefault);
     if (!e && rows) e = cudaHostAlloc((void **)&w->choices, SAMPLE_ALL_ROWS * sizeof *w->choices, cudaHostAllocDefault);
+    if (!e && rows) e = cudaHostAlloc((void **)&w->lists, cuda_list_ints(&w->lim) * sizeof *w->lists, cudaHostAllocDefault);
+    if (!e && rows) e = cudaHostAlloc((void **)&w->read, READ_IDS * sizeof *w->read, cudaHostAllocDefault);
     if (e) return cuda_fail(err, e, "pinned buffers");
     if ((st = reserve(w, &w->kv, w->kv_bytes, "KV cache", err))) return st;
     if ((st = reserve(w, &w->memory, w->buffer_bytes, "work buffers", err))) return st;
