@@ -136,6 +136,16 @@ const char *term_safe(const char *text, char *buf, size_t cap);
 void term_write(const cli *c, const char *text, size_t n);
 /** Paragraph on out, wrapped at the terminal's width when it is one. */
 void term_wrap(FILE *out, const char *text, int n_columns);
+/** The same from column `at` on: the first line goes on where the cursor stands, the others begin there. */
+void term_hang(FILE *out, int at, const char *text, int n_columns);
+/** Columns of standard output where it is a terminal, else TERM_NO_WIDTH: what is piped is not wrapped. */
+#define TERM_NO_WIDTH (1 << 20)
+int term_width(const cli *c);
+/** "left      text" on stdout, the text wrapped beside its column; below the left part where that is long or the terminal narrow.
+ */
+void term_row(int n_columns, const char *left, int at, const char *text);
+/** As term_row with the standard output's width, of a format: a line of facts. */
+void term_fact(const cli *c, const char *left, int at, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /** Escape sequence n of SGR when colours are on, else "". */
 const char *term_sgr(const cli *c, const char *on);
 /** Flush stdout; FAILED with a message when anything written to it was lost. Returns st when all is well. */

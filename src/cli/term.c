@@ -103,14 +103,16 @@ void term_write(const cli *c, const char *text, size_t n) {
     (void)fwrite(text + from, 1, n - from, stdout);
 }
 
-void term_wrap(FILE *out, const char *text, int n_columns) {
+void term_hang(FILE *out, int at, const char *text, int n_columns) {
     int used = 0;
+    const int room = n_columns - at > 24 ? n_columns - at : 24;
+    while (*text == ' ') text++;
     while (*text) {
         const size_t n = strcspn(text, " ");
         int width = 0;
         for (size_t i = 0; i < n; i++) width += ((unsigned char)text[i] & 0xC0) != 0x80;
-        if (used && used + 1 + width > n_columns) {
-            (void)fputc('\n', out);
+        if (used && used + 1 + width > room) {
+            (void)fprintf(out, "\n%*s", at, "");
             used = 0;
         } else if (used) {
             (void)fputc(' ', out);
@@ -122,6 +124,33 @@ void term_wrap(FILE *out, const char *text, int n_columns) {
         while (*text == ' ') text++;
     }
     (void)fputc('\n', out);
+}
+
+void term_wrap(FILE *out, const char *text, int n_columns) {
+    term_hang(out, 0, text, n_columns);
+}
+
+int term_width(const cli *c) {
+    return c->term.is_out_tty ? c->term.n_columns : TERM_NO_WIDTH;
+}
+
+void term_row(int n_columns, const char *left, int at, const char *text) {
+    const bool is_beside = strlen(text) + (size_t)at <= (size_t)n_columns;
+    if (n_columns < 60 && at > 8 && !is_beside) at = 6; /* a narrow terminal: the text goes below */
+    if (*left && (int)strlen(left) + 2 > at)
+        (void)printf("%s\n%*s", left, at, "");
+    else
+        (void)printf("%-*s", at, left);
+    term_hang(stdout, at, text, n_columns);
+}
+
+void term_fact(const cli *c, const char *left, int at, const char *fmt, ...) {
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    term_row(term_width(c), left, at, text);
 }
 
 const char *term_sgr(const cli *c, const char *on) {

@@ -8,6 +8,8 @@
 #include "cli/plot.h"
 #include "store/store.h"
 
+#define NARROW 72 /* columns of the table; a narrower terminal has medians alone */
+
 typedef struct bench {
     cli *c;
     char sha256[SHA256_HEX_BYTES], model[128], path[4096];
@@ -112,7 +114,7 @@ static void use_history(bench *b) {
     galen_error err = {0};
     char build[256];
     const bool is_kept = !b->c->args.no_history;
-    const store_opts so = {.is_read_only = !is_kept};
+    const store_opts so = {.path = b->c->args.db, .is_read_only = !is_kept};
     if (!is_kept && !b->c->args.compare) return;
     galen_status st = store_open(&s, &so, &err);
     if (!st) st = store_model_hash(s, b->path, NULL, NULL, b->sha256, &err);
@@ -161,28 +163,35 @@ static bool is_slower(const bench *b, const bench_row *w, double *ratio) {
 
 /* ---------------------------------------------------------------- out */
 
-static void print_table(bench *b, bool is_csv) {
-    if (is_csv)
-        (void)printf("device,test,unit,median,low,high,n,ratio_to_before\n");
+typedef enum table_kind { TABLE_MD, TABLE_CSV, TABLE_NARROW } table_kind;
+
+static void print_row(const bench *b, table_kind kind, const char *device, const bench_row *w, bool is_compared) {
+    const char *unit = w->kind >= BENCH_LOAD ? "s" : "tokens/s";
+    double ratio = (double)NAN;
+    char note[64] = "";
+    const bool slower = is_compared && is_slower(b, w, &ratio);
+    if (!isnan(ratio)) (void)snprintf(note, sizeof note, ", %.2fx%s", ratio, slower ? " SLOWER" : "");
+    if (kind == TABLE_CSV)
+        (void)printf("\"%s\",%s,%s,%.6g,%.6g,%.6g,%d,%.4g\n", device, w->name, unit, w->stat.median, w->stat.low, w->stat.high,
+                     w->stat.n, ratio);
+    else if (kind == TABLE_MD)
+        (void)printf("| %-20s | %10.4g | %9.4g to %-8.4g | %s%s |\n", w->name, w->stat.median, w->stat.low, w->stat.high, unit,
+                     note);
     else
-        (void)printf("| %-20s | %10s | %21s | %s |\n|---|---|---|---|\n", "test", "median", "low to high",
+        (void)printf("  %-16s %9.4g %s%s\n", w->name, w->stat.median, unit, note);
+}
+
+static void print_table(const bench *b, table_kind kind) {
+    if (kind == TABLE_CSV)
+        (void)printf("device,test,unit,median,low,high,n,ratio_to_before\n");
+    else if (kind == TABLE_MD)
+        (void)printf("| %-20s | %10s | %21s | %s |\n|---|---|---|---|\n", "test", "median", "low to high  ",
                      b->before ? "to the run before" : "unit");
     for (int k = 0; k < b->n_runs; k++) {
-        if (!is_csv) (void)printf("| **%s** | | | |\n", b->runs[k].device);
-        for (int i = 0; i < b->runs[k].n_rows; i++) {
-            const bench_row *w = &b->runs[k].rows[i];
-            const char *unit = w->kind >= BENCH_LOAD ? "s" : "tokens/s";
-            double ratio = (double)NAN;
-            char note[64] = "";
-            const bool slower = k == 0 && b->before && is_slower(b, w, &ratio);
-            if (!isnan(ratio)) (void)snprintf(note, sizeof note, "%.2fx%s", ratio, slower ? " SLOWER" : "");
-            if (is_csv)
-                (void)printf("\"%s\",%s,%s,%.6g,%.6g,%.6g,%d,%.4g\n", b->runs[k].device, w->name, unit, w->stat.median,
-                             w->stat.low, w->stat.high, w->stat.n, ratio);
-            else
-                (void)printf("| %-20s | %10.4g | %9.4g to %8.4g | %s%s%s |\n", w->name, w->stat.median, w->stat.low, w->stat.high,
-                             unit, note[0] ? ", " : "", note);
-        }
+        if (kind == TABLE_MD) (void)printf("| **%s** | | | |\n", b->runs[k].device);
+        if (kind == TABLE_NARROW) term_row(term_width(b->c), "", 0, b->runs[k].device);
+        for (int i = 0; i < b->runs[k].n_rows; i++)
+            print_row(b, kind, b->runs[k].device, &b->runs[k].rows[i], k == 0 && b->before);
     }
 }
 
@@ -265,7 +274,9 @@ cli_exit verb_bench(cli *c) {
     if (c->args.json || strcmp(format, "json") == 0)
         st = print_json(&b);
     else
-        print_table(&b, strcmp(format, "csv") == 0);
+        print_table(&b, strcmp(format, "csv") == 0                  ? TABLE_CSV
+                        : !c->args.format && term_width(c) < NARROW ? TABLE_NARROW
+                                                                    : TABLE_MD);
     print_speedup(&b, c->args.json || strcmp(format, "md") != 0 ? stderr : stdout);
     for (int i = 0; i < b.runs[0].n_rows; i++) {
         double ratio;

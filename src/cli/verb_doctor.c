@@ -26,19 +26,23 @@ static const char *color(const cli *c, doctor_severity s) {
     return term_sgr(c, on[s]);
 }
 
-/* A line each; causes wrap below themselves. */
+/* A line each; causes and remedies wrap below themselves. */
 static void print_text(const cli *c, const findings *all) {
     char safe[DOCTOR_TEXT];
+    const int width = term_width(c), at = width < 60 ? 6 : 22;
     for (size_t i = 0; i < doctor_n_checks; i++) {
         const doctor_finding *r = &all->rows[i];
         if (r->severity == DOCTOR_SKIP && !c->args.all) continue;
-        (void)printf("%s%-4s%s  %-14s  ", color(c, r->severity), doctor_severity_name(r->severity), term_sgr(c, "\033[0m"),
+        (void)printf("%s%-4s%s  %-14s", color(c, r->severity), doctor_severity_name(r->severity), term_sgr(c, "\033[0m"),
                      doctor_checks[i].id);
-        term_wrap(stdout, term_safe(r->what, safe, sizeof safe), c->term.is_out_tty ? c->term.n_columns - 22 : 1000);
-        if (r->remedy[0]) (void)printf("      -> %s\n", term_safe(r->remedy, safe, sizeof safe));
+        (void)printf(at == 6 ? "\n      " : "  ");
+        term_hang(stdout, at, term_safe(r->what, safe, sizeof safe), width);
+        if (r->remedy[0]) term_fact(c, "", 6, "-> %s", term_safe(r->remedy, safe, sizeof safe));
     }
-    (void)printf("\n%d ok, %d warnings, %d failures, %d not applicable\n", all->n_of[DOCTOR_OK], all->n_of[DOCTOR_WARN],
-                 all->n_of[DOCTOR_FAIL], all->n_of[DOCTOR_SKIP]);
+    (void)putchar('\n');
+    term_fact(c, "", 0, "%d ok, %d warnings, %d failures, %d not applicable%s", all->n_of[DOCTOR_OK], all->n_of[DOCTOR_WARN],
+              all->n_of[DOCTOR_FAIL], all->n_of[DOCTOR_SKIP],
+              c->args.all || !all->n_of[DOCTOR_SKIP] ? "" : " (--all shows them)");
 }
 
 /* For a bug report: nothing of a patient is in it, and the home folder's name is left out. */

@@ -29,36 +29,6 @@ static void option_left(const option_row *o, char *out, size_t cap) {
     (void)snprintf(out, cap, "  %s--%s%s%s", letter, o->name, o->metavar ? " " : "", o->metavar ? o->metavar : "");
 }
 
-/* text beside a left column of `indent` characters, wrapped. */
-static void print_right(const char *text, int indent, int n_columns) {
-    const int width = n_columns - indent > 24 ? n_columns - indent : 24;
-    int used = 0;
-    while (*text) {
-        const int n = (int)strcspn(text, " ");
-        if (used && used + 1 + n > width) {
-            (void)printf("\n%*s", indent, "");
-            used = 0;
-        } else if (used) {
-            (void)putchar(' ');
-            used++;
-        }
-        (void)fwrite(text, 1, (size_t)n, stdout);
-        used += n;
-        text += n;
-        while (*text == ' ') text++;
-    }
-    (void)putchar('\n');
-}
-
-static void print_row(const char *left, const char *text, int indent, int n_columns) {
-    if (n_columns < 60 && indent > 8) indent = 6; /* a narrow terminal: the text goes below */
-    if ((int)strlen(left) + 2 > indent)
-        (void)printf("%s\n%*s", left, indent, "");
-    else
-        (void)printf("%-*s", indent, left);
-    print_right(text, indent, n_columns);
-}
-
 static int page_columns(const cli *c) {
     return !c->term.is_out_tty ? 80 : c->term.n_columns < 100 ? c->term.n_columns : 100;
 }
@@ -70,19 +40,19 @@ static void help_all(const cli *c) {
     for (size_t i = 0; i < cli_n_verbs; i++) {
         char left[64];
         (void)snprintf(left, sizeof left, "  %s", cli_verbs[i].name);
-        print_row(left, cli_verbs[i].summary, 16, w);
+        term_row(w, left, 16, cli_verbs[i].summary);
     }
     (void)printf("\nEnvironment\n");
     for (size_t i = 0; i < N_OF(variables); i++) {
         char left[64];
         (void)snprintf(left, sizeof left, "  %s", variables[i].name);
-        print_row(left, variables[i].text, 18, w);
+        term_row(w, left, 18, variables[i].text);
     }
     (void)printf("\nExit codes\n");
     for (size_t i = 0; i < N_OF(exit_codes); i++) {
         char left[16];
         (void)snprintf(left, sizeof left, "  %d", exit_codes[i].code);
-        print_row(left, exit_codes[i].text, 8, w);
+        term_row(w, left, 8, exit_codes[i].text);
     }
     (void)printf("\nA verb's options: galen help VERB\n");
 }
@@ -101,7 +71,7 @@ static void help_verb(const cli *c, const verb_row *v) {
         if (!(cli_options[i].verbs & v->bit)) continue;
         option_left(&cli_options[i], left, sizeof left);
         option_text(&cli_options[i], text, sizeof text);
-        print_row(left, text, 28, w);
+        term_row(w, left, 28, text);
     }
 }
 

@@ -318,7 +318,11 @@ static cli_exit show_settings(cli *c, store *s) {
         if (store_setting_get(s, settings[i].name, values[i], sizeof values[i], &err)) return hist_fail(c, &err);
     }
     if (!c->args.json) {
-        for (size_t i = 0; i < N_SETTINGS; i++) (void)printf("%-16s %-6s %s\n", settings[i].name, values[i], settings[i].meaning);
+        for (size_t i = 0; i < N_SETTINGS; i++) {
+            char left[64];
+            (void)snprintf(left, sizeof left, "%-16.40s %.15s", settings[i].name, values[i]);
+            term_row(term_width(c), left, 24, settings[i].meaning);
+        }
         return CLI_DONE;
     }
     json_t *root = json_begin(c), *list_json = json_object();

@@ -14,12 +14,12 @@
 #endif
 
 #define GIB ((double)(1u << 30))
-enum { N_HISTORY = 240, LINE = 256, MAX_LINES = 96 };
+enum { N_HISTORY = 240, LINE = 256, MAX_LINES = 96, MOST_CELLS = 30 };
 
 /* A look as lines of text, the same for the live view and for a pipe. */
 typedef struct page {
     char lines[MAX_LINES][LINE];
-    int n;
+    int n, width; /* width: of the lines, in columns */
 } page;
 
 typedef struct monitor {
@@ -30,24 +30,42 @@ typedef struct monitor {
     page page;
 } monitor;
 
+/* A line, or several where it is wider than the page: the others begin two columns further in. */
 static void put(page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void put(page *p, const char *fmt, ...) {
+    char text[2 * LINE];
+    const char *at = text;
     va_list ap;
-    if (p->n == MAX_LINES) return;
     va_start(ap, fmt);
-    (void)vsnprintf(p->lines[p->n++], LINE, fmt, ap);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    const int indent = (int)strspn(text, " ") + 2, most = p->width < LINE - 8 ? p->width : LINE - 8;
+    for (bool is_first = true; *at && p->n < MAX_LINES; is_first = false) {
+        const int left = is_first ? 0 : indent, room = most - left > 8 ? most - left : 8;
+        int n = (int)strlen(at);
+        if (n > room) {
+            n = room;
+            while (n > 0 && at[n] != ' ') n--;
+            if (n == 0) n = room; /* one long word */
+        }
+        (void)snprintf(p->lines[p->n++], LINE, "%*s%.*s", left, "", n, at);
+        at += n;
+        while (*at == ' ') at++;
+    }
 }
 
-/* "[#####     ]" of n cells; NAN: "[ not told ]". */
-static const char *bar(double part, int n, char *out) {
-    if (isnan(part)) return "[not told]";
-    const int full = part < 0 ? 0 : part > 1 ? n : (int)(part * n + 0.5);
-    out[0] = '[';
-    memset(out + 1, '#', (size_t)full);
-    memset(out + 1 + full, ' ', (size_t)(n - full));
-    (void)memcpy(out + 1 + n, "]", 2);
-    return out;
+/* "  busy    [#####     ] 51 % of 2 cores": the bar takes what the words leave; NAN: not told. */
+static void put_bar(page *p, const char *label, double part, const char *words) {
+    char cells[MOST_CELLS + 1];
+    const int room = p->width - 13 - (int)strlen(words), n = room < 4 ? 4 : room > MOST_CELLS ? MOST_CELLS : room;
+    const int full = !(part > 0) ? 0 : part > 1 ? n : (int)(part * n + 0.5);
+    memset(cells, '#', (size_t)full);
+    memset(cells + full, ' ', (size_t)(n - full));
+    cells[n] = '\0';
+    if (isnan(part))
+        put(p, "  %-7s not told", label);
+    else if (p->n < MAX_LINES)
+        (void)snprintf(p->lines[p->n++], LINE, "  %-7s [%s] %s", label, cells, words);
 }
 
 /* ", 61 C" or nothing: figures that are not told are left out. */
@@ -57,14 +75,14 @@ static const char *figure(const char *fmt, double v, char out[32]) {
     return out;
 }
 
-static void page_gpu(page *p, const nvml_gpu *g, int cells) {
-    char b[128], a[4][32], reasons[96] = "";
+static void page_gpu(page *p, const nvml_gpu *g) {
+    char words[64], a[4][32], reasons[96] = "";
     size_t n = 0;
     put(p, "GPU  %s", g->name[0] ? g->name : "(name not told)");
-    put(p, "  busy    %s%s", bar(g->gpu_percent / 100, cells, b), figure(" %3.0f %%", g->gpu_percent, a[0]));
-    if (g->memory_total)
-        put(p, "  memory  %s %.1f of %.1f GiB", bar((double)g->memory_used / (double)g->memory_total, cells, b),
-            (double)g->memory_used / GIB, (double)g->memory_total / GIB);
+    (void)snprintf(words, sizeof words, "%.0f %%", isnan(g->gpu_percent) ? 0 : g->gpu_percent);
+    put_bar(p, "busy", g->gpu_percent / 100, words);
+    (void)snprintf(words, sizeof words, "%.1f of %.1f GiB", (double)g->memory_used / GIB, (double)g->memory_total / GIB);
+    if (g->memory_total) put_bar(p, "memory", (double)g->memory_used / (double)g->memory_total, words);
     put(p, "  %s%s%s%s", figure("%.0f C ", g->temp_c, a[0]), figure(" %.0f W", g->power_w, a[1]),
         figure(" of %.0f W ", g->power_limit_w, a[2]), figure(" fan %.0f %%", g->fan_percent, a[3]));
     for (const nvml_throttle *t = nvml_throttle_rows; g->throttle > 0 && t->bit; t++)
@@ -78,14 +96,14 @@ static void page_engine(page *p, const running_info *e, uint64_t rss) {
     char name[128];
     put(p, "%s  (%s, process %d)", term_safe(e->model, name, sizeof name), e->verb, e->pid);
     put(p, "  %s", e->placement[0] ? e->placement : "placement not told");
-    put(p, "  %.1f tokens/s   context %lld of %lld   %d running, %d waiting   %.1f GiB resident", e->tokens_per_s,
-        (long long)e->ctx_used, (long long)e->ctx_size, e->n_running, e->n_waiting, (double)rss / GIB);
+    put(p, "  %.1f tokens/s, context %lld of %lld", e->tokens_per_s, (long long)e->ctx_used, (long long)e->ctx_size);
+    put(p, "  %d running, %d waiting, %.1f GiB resident", e->n_running, e->n_waiting, (double)rss / GIB);
 }
 
 /* The last columns of a history as digits of height 0..8, scaled to its largest. */
 static void page_history(page *p, const char *name, const double *h, int columns) {
     static const char *const heights[] = {" ", "\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
-    char text[LINE];
+    char text[LINE - 40];
     double most = 0;
     size_t n = 0;
     const int from = columns < N_HISTORY ? N_HISTORY - columns : 0;
@@ -94,26 +112,26 @@ static void page_history(page *p, const char *name, const double *h, int columns
         const int level = isnan(h[i]) || most <= 0 ? 0 : (int)(h[i] / most * 8 + 0.5);
         n += (size_t)snprintf(text + n, sizeof text - n, "%s", heights[level]);
     }
-    put(p, "%-10s %s %.0f", name, text, most);
+    if (p->n < MAX_LINES) (void)snprintf(p->lines[p->n++], LINE, "%-9s %s %.0f", name, text, most);
 }
 
 static void build_page(monitor *m, int n_columns, bool has_history) {
     const sample *s = &m->s;
-    const int cells = n_columns < 60 ? 16 : 30;
-    char b[128], time_text[32] = "";
+    char words[64], time_text[32] = "";
     struct tm tm;
     const time_t now = (time_t)s->time_s;
     page *p = &m->page;
     p->n = 0;
+    p->width = n_columns;
     if (localtime_r(&now, &tm)) (void)strftime(time_text, sizeof time_text, "%H:%M:%S", &tm);
     put(p, "galen monitor  %s", time_text);
     put(p, "CPU  %s", s->host.cpu[0] ? s->host.cpu : "(name not told)");
-    put(p, "  busy    %s %3.0f %% of %d cores", bar(s->cpu_percent / 100, cells, b), isnan(s->cpu_percent) ? 0 : s->cpu_percent,
-        s->host.n_cores);
-    if (s->host.memory_total)
-        put(p, "  memory  %s %.1f of %.1f GiB", bar(1 - (double)s->host.memory_free / (double)s->host.memory_total, cells, b),
-            (double)(s->host.memory_total - s->host.memory_free) / GIB, (double)s->host.memory_total / GIB);
-    for (int32_t i = 0; i < s->n_gpus; i++) page_gpu(p, &s->gpus[i], cells);
+    (void)snprintf(words, sizeof words, "%.0f %% of %d cores", isnan(s->cpu_percent) ? 0 : s->cpu_percent, s->host.n_cores);
+    put_bar(p, "busy", s->cpu_percent / 100, words);
+    (void)snprintf(words, sizeof words, "%.1f of %.1f GiB", (double)(s->host.memory_total - s->host.memory_free) / GIB,
+                   (double)s->host.memory_total / GIB);
+    if (s->host.memory_total) put_bar(p, "memory", 1 - (double)s->host.memory_free / (double)s->host.memory_total, words);
+    for (int32_t i = 0; i < s->n_gpus; i++) page_gpu(p, &s->gpus[i]);
     if (!s->n_gpus) put(p, "GPU  none (%.200s)", s->gpu_why[0] ? s->gpu_why : "no NVIDIA GPU");
     if (has_history) {
         if (s->n_gpus) page_history(p, "GPU %", m->history[0], n_columns - 20);
@@ -186,6 +204,12 @@ static bool wait_ms(int ms) {
 /* ---------------------------------------------------------------- live */
 
 #ifdef GALEN_HAVE_NCURSES
+/* A terminal whose cursor can be moved. */
+static bool is_screen(const cli *c) {
+    const char *kind = getenv("TERM");
+    return c->term.is_out_tty && kind && *kind && strcmp(kind, "dumb") != 0;
+}
+
 static cli_exit run_live(monitor *m, int interval_ms) {
     SCREEN *screen = newterm(NULL, stdout, stdin);
     if (!screen) {
@@ -247,7 +271,7 @@ cli_exit verb_monitor(cli *c) {
         st = c->args.json ? print_json(&m, false) : CLI_DONE;
         if (!c->args.json) print_page(&m.page);
 #ifdef GALEN_HAVE_NCURSES
-    } else if (c->term.is_out_tty && isatty(STDIN_FILENO) && !c->args.json) {
+    } else if (is_screen(c) && isatty(STDIN_FILENO) && !c->args.json) {
         st = run_live(&m, interval_ms);
 #endif
     } else {

@@ -13,7 +13,7 @@ static const char *size_text(uint64_t bytes, char buf[32]) {
     else if (bytes >= 1 << 20)
         (void)snprintf(buf, 32, "%.1f MiB", v / 0x1p20);
     else
-        (void)snprintf(buf, 32, "%.1f KiB", v / 0x1p10);
+        (void)snprintf(buf, 32, bytes ? "%.1f KiB" : "0", v / 0x1p10);
     return buf;
 }
 
@@ -43,39 +43,55 @@ static cli_exit read_card(cli *c, galen_plan_opts *o) {
 
 /* ------------------------------------------------------------ text */
 
-static void print_side(const char *name, const galen_plan_side *s, int32_t n_layer) {
+enum { FACT = 14 /* where a line's facts begin */, NARROW = 72 /* columns of the tables */ };
+
+static void print_side(const cli *c, const char *name, const galen_plan_side *s, int32_t n_layer) {
     char w[32], k[32], b[32], t[32], a[32];
-    (void)printf("%-5s %12s %12s %12s %12s", name, size_text(s->weights, w), size_text(s->kv, k), size_text(s->buffers, b),
-                 size_text(s->total, t));
-    (void)printf(" %12s  attention of %d/%d, feed-forward of %d/%d layers%s\n", s->available ? size_text(s->available, a) : "?",
-                 s->n_attn, n_layer, s->n_ffn, n_layer, s->has_head ? ", head" : "");
+    size_text(s->weights, w);
+    size_text(s->kv, k);
+    size_text(s->buffers, b);
+    size_text(s->total, t);
+    (void)snprintf(a, sizeof a, "?");
+    if (s->available) size_text(s->available, a);
+    if (term_width(c) < NARROW)
+        term_fact(c, name, 6, "%s of %s: weights %s, KV %s, buffers %s", t, a, w, k, b);
+    else
+        (void)printf("%-5s %11s %11s %11s %11s %11s\n", name, w, k, b, t, a);
+    if (s->total || !s->available)
+        term_fact(c, "", 6, "%sattention of %d/%d, feed-forward of %d/%d layers%s", term_width(c) < NARROW ? "" : "  ", s->n_attn,
+                  n_layer, s->n_ffn, n_layer, s->has_head ? ", head" : "");
 }
 
-static void print_choice(const galen_plan_choice *k, int32_t n_layer) {
+static void print_choice(const cli *c, const galen_plan_choice *k, int32_t n_layer) {
     char g[32], layers[48];
-    if (!k->fits) {
-        (void)printf("%-28s %-22s does not fit\n", k->what, k->option);
-        return;
-    }
+    const char *what = k->option[0] ? k->option : k->what;
     if (k->n_attn == k->n_ffn)
         (void)snprintf(layers, sizeof layers, "%d/%d", k->n_whole, n_layer);
     else
         (void)snprintf(layers, sizeof layers, "%d+%d/%d", k->n_attn, k->n_ffn, n_layer);
-    (void)printf("%-28s %-22s %10s %12s %10.1f %10.0f\n", k->what, k->option, layers, size_text(k->gpu_bytes, g), k->decode_rate,
-                 k->prefill_rate);
+    size_text(k->gpu_bytes, g);
+    if (!k->fits)
+        term_fact(c, what, 28, "does not fit");
+    else if (term_width(c) < NARROW)
+        term_fact(c, what, 28, "%s layers, GPU %s, answer %.1f, prompt %.0f tokens/s", layers, g, k->decode_rate,
+                  k->prefill_rate);
+    else
+        (void)printf("%-28s %9s %11s %10.1f %10.0f\n", what, layers, g, k->decode_rate, k->prefill_rate);
 }
 
-static void print_speeds(const galen_plan_info *i) {
-    (void)printf("\nexpected      %.1f tokens/s answering, %.0f tokens/s reading a prompt of %d\n", i->decode_rate,
-                 i->prefill_rate, i->n_batch < 512 ? i->n_batch : 512);
-    (void)printf("reckoned with processor memory %.1f GB/s", i->host_read / 1e9);
-    if (i->gpu_name) (void)printf(", GPU memory %.0f GB/s, bus %.1f GB/s", i->gpu_read / 1e9, i->upload / 1e9);
-    (void)printf(" (%s)\n",
-                 i->is_measured ? "measured on this machine, but for a card that is not here" : "typical, not measured");
-    if (i->gpu.total && i->n_crossings) (void)printf("crossings     %d of hidden states a token\n", i->n_crossings);
+static void print_speeds(const cli *c, const galen_plan_info *i, bool is_elsewhere) {
+    char gpu[96] = "";
+    (void)putchar('\n');
+    term_fact(c, "expected", FACT, "%.1f tokens/s answering, %.0f tokens/s reading a prompt of %d", i->decode_rate,
+              i->prefill_rate, i->n_batch < 512 ? i->n_batch : 512);
+    if (i->gpu_name) (void)snprintf(gpu, sizeof gpu, ", GPU memory %.0f GB/s, bus %.1f GB/s", i->gpu_read / 1e9, i->upload / 1e9);
+    term_fact(c, "reckoned", FACT, "with processor memory %.1f GB/s%s (%s%s)", i->host_read / 1e9, gpu,
+              i->is_measured ? "measured on this machine" : "typical, not measured",
+              is_elsewhere ? "; the card's are typical of it" : "");
+    if (i->gpu.total && i->n_crossings) term_fact(c, "crossings", FACT, "%d of hidden states a token", i->n_crossings);
     if (i->stream_rows)
-        (void)printf("streaming     prompts of %d tokens or more: the host's layers pass through the GPU\n", i->stream_rows);
-    if (!i->is_exact) (void)printf("note          the GPU's bytes are counted as the CPU would: there is no plugin to ask\n");
+        term_fact(c, "streaming", FACT, "prompts of %d tokens or more: the host's layers pass through the GPU", i->stream_rows);
+    if (!i->is_exact) term_fact(c, "note", FACT, "the GPU's bytes are counted as the CPU would: there is no plugin to ask");
 }
 
 static void print_tensors(const galen_plan *p) {
@@ -90,20 +106,25 @@ static void print_tensors(const galen_plan *p) {
 static void print_plan(cli *c, const galen_plan *p, const galen_plan_info *i) {
     galen_plan_choice k;
     char safe[512];
-    (void)printf("plan          %s\n", i->line);
-    (void)printf("why           %s\n", i->why);
+    term_fact(c, "plan", FACT, "%s", i->line);
+    term_fact(c, "why", FACT, "%s", i->why);
     if (i->gpu_name)
-        (void)printf("GPU           %s\n", term_safe(i->gpu_name, safe, sizeof safe));
+        term_fact(c, "GPU", FACT, "%s", term_safe(i->gpu_name, safe, sizeof safe));
     else
-        (void)printf("GPU           none%s%s\n", i->gpu_why[0] ? ": " : "", term_safe(i->gpu_why, safe, sizeof safe));
-    (void)printf("request       context %d, KV %s, %d rows a pass, %d threads\n\n", i->n_ctx, i->kv_type, i->n_batch,
-                 i->n_threads);
-    (void)printf("%-5s %12s %12s %12s %12s %12s\n", "", "weights", "KV", "buffers", "total", "of");
-    if (i->gpu_name) print_side("GPU", &i->gpu, i->n_layer);
-    print_side("CPU", &i->host, i->n_layer);
-    print_speeds(i);
-    (void)printf("\n%-28s %-22s %10s %12s %10s %10s\n", "instead", "option", "layers", "GPU", "answer t/s", "prompt t/s");
-    for (size_t n = 0; galen_plan_get_choice(p, n, &k); n++) print_choice(&k, i->n_layer);
+        term_fact(c, "GPU", FACT, "none%s%s", i->gpu_why[0] ? ": " : "", term_safe(i->gpu_why, safe, sizeof safe));
+    term_fact(c, "request", FACT, "context %d, KV %s, %d rows a pass, %d threads", i->n_ctx, i->kv_type, i->n_batch,
+              i->n_threads);
+    (void)putchar('\n');
+    if (term_width(c) >= NARROW) (void)printf("%-5s %11s %11s %11s %11s %11s\n", "", "weights", "KV", "buffers", "total", "of");
+    if (i->gpu_name) print_side(c, "GPU", &i->gpu, i->n_layer);
+    print_side(c, "CPU", &i->host, i->n_layer);
+    print_speeds(c, i, c->args.as_card != NULL);
+    (void)putchar('\n');
+    if (term_width(c) >= NARROW)
+        (void)printf("%-28s %9s %11s %10s %10s\n", "instead", "layers", "GPU", "answer t/s", "prompt t/s");
+    else
+        (void)puts("instead");
+    for (size_t n = 0; galen_plan_get_choice(p, n, &k); n++) print_choice(c, &k, i->n_layer);
     if (c->args.tensors) print_tensors(p);
 }
 

@@ -33,27 +33,29 @@ static const char *size_text(uint64_t bytes, char buf[32]) {
     return buf;
 }
 
-static void print_text(const char *label, const char *value) {
+enum { FACT = 15 /* where a line's facts begin */ };
+
+static void print_text(const cli *c, const char *label, const char *value) {
     char safe[512];
-    (void)printf("%-14s %s\n", label, term_safe(value ? value : "none", safe, sizeof safe));
+    term_fact(c, label, FACT, "%s", term_safe(value ? value : "none", safe, sizeof safe));
 }
 
-static void print_summary(const galen_model_info *i, const need *n) {
+static void print_summary(const cli *c, const galen_model_info *i, const need *n) {
     char a[32], b[32], d[32], e[32];
-    print_text("file", i->path);
-    if (i->n_files > 1) (void)printf("%-14s %d\n", "parts", i->n_files);
-    print_text("name", i->name);
-    print_text("architecture", i->arch);
-    (void)printf("%-14s %.2f million\n", "parameters", (double)i->n_params / 1e6);
-    print_text("weight type", i->type_name);
-    print_text("chat format", i->chat_format ? i->chat_format : "none known in the file; choose one with --chat-format");
-    (void)printf("%-14s %d, embedding %d, feed-forward %d\n", "layers", i->n_layer, i->n_embd, i->n_ff);
-    (void)printf("%-14s %d, of keys and values %d\n", "heads", i->n_head, i->n_head_kv);
-    (void)printf("%-14s %d tokens\n", "vocabulary", i->n_vocab);
-    (void)printf("%-14s %d tokens\n", "trained for", i->n_ctx_train);
-    (void)printf("%-14s %s\n", "file size", size_text(i->file_bytes, a));
-    (void)printf("%-14s %s: weights %s, cache (%s, %d tokens) %s, work %s\n", "memory need", size_text(n->total, a),
-                 size_text(i->weight_bytes, b), n->kv_type, n->n_ctx, size_text(n->kv, d), size_text(n->work, e));
+    print_text(c, "file", i->path);
+    if (i->n_files > 1) term_fact(c, "parts", FACT, "%d", i->n_files);
+    print_text(c, "name", i->name);
+    print_text(c, "architecture", i->arch);
+    term_fact(c, "parameters", FACT, "%.2f million", (double)i->n_params / 1e6);
+    print_text(c, "weight type", i->type_name);
+    print_text(c, "chat format", i->chat_format ? i->chat_format : "none known in the file; choose one with --chat-format");
+    term_fact(c, "layers", FACT, "%d, embedding %d, feed-forward %d", i->n_layer, i->n_embd, i->n_ff);
+    term_fact(c, "heads", FACT, "%d, of keys and values %d", i->n_head, i->n_head_kv);
+    term_fact(c, "vocabulary", FACT, "%d tokens", i->n_vocab);
+    term_fact(c, "trained for", FACT, "%d tokens", i->n_ctx_train);
+    term_fact(c, "file size", FACT, "%s", size_text(i->file_bytes, a));
+    term_fact(c, "memory need", FACT, "%s: weights %s, cache (%s, %d tokens) %s, work %s", size_text(n->total, a),
+              size_text(i->weight_bytes, b), n->kv_type, n->n_ctx, size_text(n->kv, d), size_text(n->work, e));
 }
 
 static void print_meta(const galen_model *m) {
@@ -144,7 +146,7 @@ cli_exit verb_show(cli *c) {
     if (c->args.json) {
         st = print_json(c, m, &i, &n);
     } else {
-        print_summary(&i, &n);
+        print_summary(c, &i, &n);
         if (c->args.meta) print_meta(m);
         if (c->args.tensors) print_tensors(m);
     }

@@ -225,30 +225,31 @@ static void print_plot(const group *k, double *scratch) {
 
 /* ------------------------------------------------------------ output */
 
-static void print_trend(const group *k, const char *what, figure f, double *scratch) {
+static void print_trend(const cli *c, const group *k, const char *what, figure f, double *scratch) {
     double change;
     if (trend(k, f, scratch, &change))
-        (void)printf("  trend   %s %+.1f %% (last quarter of the runs against the first)\n", what, 100 * change);
+        term_fact(c, "  trend", 10, "%s %+.1f %% (last quarter of the runs against the first)", what, 100 * change);
 }
 
 static void print_group(const cli *c, const group *k, double *scratch) {
-    char model[128], device[128], placement[192], from[HIST_TIME_BYTES], to[HIST_TIME_BYTES];
+    char model[128], device[128], title[320], placement[192], from[HIST_TIME_BYTES], to[HIST_TIME_BYTES];
     const counts n = count(k);
-    (void)printf("%s%s%s on %s%s\n", term_sgr(c, "\033[1m"),
-                 term_safe(*k->model ? k->model : "unnamed model", model, sizeof model), term_sgr(c, "\033[0m"),
-                 term_safe(*k->device ? k->device : "no device", device, sizeof device), k->is_served ? ", served" : "");
-    (void)printf("  runs    %zu, %s to %s\n", k->n, hist_time(k->rows[0].time_ms, from),
-                 hist_time(k->rows[k->n - 1].time_ms, to));
-    if (*k->placement) (void)printf("  where   %s\n", term_safe(k->placement, placement, sizeof placement));
-    (void)printf("  median  load %.2f s, first token %.3f s\n", median(k, load_of, 0, k->n, scratch),
-                 median(k, first_of, 0, k->n, scratch));
-    (void)printf("          prefill %.1f tokens/s, decode %.1f tokens/s\n", median(k, prefill_of, 0, k->n, scratch),
-                 median(k, decode_of, 0, k->n, scratch));
-    print_trend(k, "decode", decode_of, scratch);
-    print_trend(k, "first token", first_of, scratch);
+    (void)snprintf(title, sizeof title, "%s%s%s on %s%s", term_sgr(c, "\033[1m"),
+                   term_safe(*k->model ? k->model : "unnamed model", model, sizeof model), term_sgr(c, "\033[0m"),
+                   term_safe(*k->device ? k->device : "no device", device, sizeof device), k->is_served ? ", served" : "");
+    term_wrap(stdout, title, term_width(c));
+    term_fact(c, "  runs", 10, "%zu, %s to %s", k->n, hist_time(k->rows[0].time_ms, from),
+              hist_time(k->rows[k->n - 1].time_ms, to));
+    if (*k->placement) term_fact(c, "  where", 10, "%s", term_safe(k->placement, placement, sizeof placement));
+    term_fact(c, "  median", 10, "load %.2f s, first token %.3f s", median(k, load_of, 0, k->n, scratch),
+              median(k, first_of, 0, k->n, scratch));
+    term_fact(c, "", 10, "prefill %.1f tokens/s, decode %.1f tokens/s", median(k, prefill_of, 0, k->n, scratch),
+              median(k, decode_of, 0, k->n, scratch));
+    print_trend(c, k, "decode", decode_of, scratch);
+    print_trend(c, k, "first token", first_of, scratch);
     print_plot(k, scratch);
     if (n.n_failed || n.n_cancelled || n.n_fallbacks)
-        (void)printf("  failed  %zu; cancelled %zu; fell back %zu\n", n.n_failed, n.n_cancelled, n.n_fallbacks);
+        term_fact(c, "  failed", 10, "%zu; cancelled %zu; fell back %zu", n.n_failed, n.n_cancelled, n.n_fallbacks);
 }
 
 static json_t *json_trend(const group *k, figure f, double *scratch) {

@@ -13,7 +13,7 @@
 #include "cli/resolve.h"
 #include "cli/tune.h"
 
-enum { MAX_TRIES = 96 };
+enum { MAX_TRIES = 96, BAR_CELLS = 16 };
 
 typedef struct try_row {
     tune_choice choice;
@@ -70,9 +70,24 @@ static galen_status measure(tuner *t, try_row *row) {
     return st;
 }
 
+static const char *layers_text(int32_t layers, char out[16]) {
+    if (layers == GALEN_GPU_LAYERS_AUTO)
+        (void)snprintf(out, 16, "auto");
+    else
+        (void)snprintf(out, 16, "%d", layers);
+    return out;
+}
+
+/* "12 layers on the GPU, 2 threads, 512 rows, KV f16"; without a GPU no layers. */
+static void choice_text(const tuner *t, const tune_choice *k, char *out, size_t cap) {
+    char layers[16];
+    (void)snprintf(out, cap, "%s%s%d threads, %d rows, KV %s", t->most_layers < 0 ? "" : layers_text(k->gpu_layers, layers),
+                   t->most_layers < 0 ? "" : " layers on the GPU, ", k->n_threads, k->n_batch, k->kv_type);
+}
+
 /* Measure a candidate unless it was; NAN seconds: it does not fit after all. CANCELLED and failures end the search. */
 static galen_status consider(tuner *t, tune_choice choice) {
-    char line[96];
+    char line[160], what[112], bar[BAR_CELLS + 1];
     for (int i = 0; i < t->n_tries; i++)
         if (is_equal(&t->tries[i].choice, &choice)) return GALEN_OK;
     if (t->n_tries == MAX_TRIES) return GALEN_OK;
@@ -80,8 +95,10 @@ static galen_status consider(tuner *t, tune_choice choice) {
     *row = (try_row){.choice = choice};
     row->choice.seconds = (double)NAN;
     if (t->n_expected <= t->n_tries) t->n_expected = t->n_tries + 1;
-    (void)snprintf(line, sizeof line, "tuning %d of about %d: %d layers on the GPU, %d threads, %d rows, KV %s", t->n_tries + 1,
-                   t->n_expected, choice.gpu_layers, choice.n_threads, choice.n_batch, choice.kv_type);
+    choice_text(t, &choice, what, sizeof what);
+    for (int i = 0; i < BAR_CELLS; i++) bar[i] = i < BAR_CELLS * t->n_tries / t->n_expected ? '#' : ' ';
+    bar[BAR_CELLS] = '\0';
+    (void)snprintf(line, sizeof line, "[%s] %d of about %d: %s", bar, t->n_tries + 1, t->n_expected, what);
     term_progress_text(t->c, line);
     const galen_status st = measure(t, row);
     if (st && st != GALEN_E_NOMEM) return st;
@@ -226,14 +243,6 @@ static galen_status search(tuner *t) {
 
 /* ---------------------------------------------------------------- out */
 
-static const char *layers_text(int32_t layers, char out[16]) {
-    if (layers == GALEN_GPU_LAYERS_AUTO)
-        (void)snprintf(out, 16, "auto");
-    else
-        (void)snprintf(out, 16, "%d", layers);
-    return out;
-}
-
 static int by_layers(const void *pa, const void *pb) {
     const plot_point *a = pa, *b = pb;
     return (a->x > b->x) - (a->x < b->x);
@@ -278,26 +287,38 @@ static json_t *json_tries(const tuner *t) {
     return all;
 }
 
-static void print_text(const tuner *t) {
-    static plot p; /* large */
+static void print_tries(const tuner *t) {
     char layers[16];
-    const try_row *best = &t->tries[t->best], *first = &t->tries[0];
-    (void)printf("%8s %8s %6s %6s %10s %12s %12s\n", "layers", "threads", "rows", "KV", "seconds", "prompt t/s", "answer t/s");
+    const bool is_narrow = term_width(t->c) < 72;
+    (void)printf("%6s %7s %5s %5s %8s", "layers", "threads", "rows", "KV", "seconds");
+    if (!is_narrow) (void)printf(" %12s %12s", "prompt t/s", "answer t/s");
+    (void)putchar('\n');
     for (int i = 0; i < t->n_tries; i++) {
         const try_row *r = &t->tries[i];
-        (void)printf("%8s %8d %6d %6s ", layers_text(r->choice.gpu_layers, layers), r->choice.n_threads, r->choice.n_batch,
+        (void)printf("%6s %7d %5d %5s ", layers_text(r->choice.gpu_layers, layers), r->choice.n_threads, r->choice.n_batch,
                      r->choice.kv_type);
         if (isnan(r->choice.seconds))
-            (void)printf("%10s\n", "does not fit");
+            (void)printf("does not fit");
         else
-            (void)printf("%10.3f %12.1f %12.1f%s\n", r->choice.seconds, r->prefill, r->decode, i == t->best ? "  <-" : "");
+            (void)printf("%8.3f", r->choice.seconds);
+        if (!isnan(r->choice.seconds) && !is_narrow) (void)printf(" %12.1f %12.1f", r->prefill, r->decode);
+        (void)puts(i == t->best ? " <-" : "");
     }
+}
+
+static void print_text(const tuner *t) {
+    static plot p; /* large */
+    char text[128];
+    const try_row *best = &t->tries[t->best], *first = &t->tries[0];
+    print_tries(t);
     fill_plot(t, &p);
     (void)putchar('\n');
     if (p.series[0].n > 1) plot_text(&p, stdout, t->c->term.n_columns, term_sgr(t->c, "\033[1m"), term_sgr(t->c, "\033[0m"));
-    (void)printf("\nchosen: %s layers on the GPU, %d threads, %d rows, KV %s: %.3f s (%.2f times the untuned speed)\n%s\n",
-                 layers_text(best->choice.gpu_layers, layers), best->choice.n_threads, best->choice.n_batch, best->choice.kv_type,
-                 best->choice.seconds, first->choice.seconds / best->choice.seconds, best->placement);
+    choice_text(t, &best->choice, text, sizeof text);
+    (void)putchar('\n');
+    term_fact(t->c, "chosen", 8, "%s: %.3f s (%.2f times the untuned speed)", text, best->choice.seconds,
+              first->choice.seconds / best->choice.seconds);
+    term_fact(t->c, "", 8, "%s", best->placement);
 }
 
 static cli_exit print_json(const tuner *t, const json_t *tries) {
