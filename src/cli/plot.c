@@ -45,7 +45,8 @@ void plot_text(const plot *p, FILE *out, int n_columns, const char *mark_on, con
         for (int k = 0; k < n; k++) (void)fputc('#', out);
         (void)fprintf(out, " %.4g%s%s\n", q->y, i == s->marked ? "  <-" : "", i == s->marked ? mark_off : "");
     }
-    (void)fprintf(out, "%*s  (%s)\n", widest, p->x_name, p->y_name);
+    const bool is_wide = (int)(strlen(p->x_name) + strlen(p->y_name)) + 4 > n_columns;
+    (void)fprintf(out, "%*s%s(%s)\n", widest, p->x_name, is_wide ? "\n" : "  ", p->y_name);
 }
 
 /* ---------------------------------------------------------------- SVG */

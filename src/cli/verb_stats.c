@@ -193,13 +193,13 @@ static counts count(const group *k) {
 }
 
 /* Decode speed, the oldest run left; a column is the median of its runs, its height a share of the fastest column. */
-static size_t columns(const group *k, double *scratch, double out[N_COLUMNS]) {
-    const size_t n = k->n < N_COLUMNS ? k->n : N_COLUMNS;
+static size_t columns(const group *k, size_t most, double *scratch, double out[N_COLUMNS]) {
+    const size_t n = k->n < most ? k->n : most;
     for (size_t i = 0; i < n; i++) out[i] = median(k, decode_of, i * k->n / n, (i + 1) * k->n / n, scratch);
     return n;
 }
 
-static void print_plot(const group *k, double *scratch) {
+static void print_plot(const cli *c, const group *k, double *scratch) {
     static const char *const blocks[] = {" ",
                                          "\xE2\x96\x81",
                                          "\xE2\x96\x82",
@@ -212,7 +212,7 @@ static void print_plot(const group *k, double *scratch) {
     static const char *const plain[] = {" ", "_", ".", "-", "=", "+", "*", "#", "@"};
     const bool is_utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     double values[N_COLUMNS], most = 0;
-    const size_t n = columns(k, scratch, values);
+    const size_t n = columns(k, term_width(c) < 80 ? 8 : N_COLUMNS, scratch, values);
     for (size_t i = 0; i < n; i++) most = values[i] > most ? values[i] : most;
     if (n < 2 || !(most > 0)) return;
     (void)fputs("  decode  |", stdout);
@@ -220,7 +220,7 @@ static void print_plot(const group *k, double *scratch) {
         const int height = values[i] > 0 ? 1 + (int)(values[i] / most * 7.0) : 0;
         (void)fputs((is_utf8 ? blocks : plain)[height], stdout);
     }
-    (void)printf("| most %.1f tokens/s\n", most);
+    (void)printf("| most %.1f/s\n", most);
 }
 
 /* ------------------------------------------------------------ output */
@@ -247,7 +247,7 @@ static void print_group(const cli *c, const group *k, double *scratch) {
               median(k, decode_of, 0, k->n, scratch));
     print_trend(c, k, "decode", decode_of, scratch);
     print_trend(c, k, "first token", first_of, scratch);
-    print_plot(k, scratch);
+    print_plot(c, k, scratch);
     if (n.n_failed || n.n_cancelled || n.n_fallbacks)
         term_fact(c, "  failed", 10, "%zu; cancelled %zu; fell back %zu", n.n_failed, n.n_cancelled, n.n_fallbacks);
 }
@@ -260,7 +260,7 @@ static json_t *json_trend(const group *k, figure f, double *scratch) {
 static json_t *json_group(const group *k, double *scratch) {
     double values[N_COLUMNS];
     json_t *series = json_array();
-    const size_t n = columns(k, scratch, values);
+    const size_t n = columns(k, N_COLUMNS, scratch, values);
     const counts sum = count(k);
     int bad = 0;
     for (size_t i = 0; i < n; i++) bad |= json_array_append_new(series, json_number(values[i]));

@@ -434,6 +434,21 @@ def test_terminal():
     check(rc == 0, f"chat: Ctrl-C stops an answer, the chat goes on: {rc} {shown[-200:]!r}")
 
 
+def test_widths():
+    """No line of a verb is wider than the terminal, but for a word that is (a path)."""
+    answer("complete", MODEL, "-p", "x", "-n", "3")  # a row for stats
+    short = ["--n-prompt", "8", "--n-gen", "2", "--depth", "0", "--parallel", "0", "--repeats", "1", "--no-history"]
+    verbs = (["plan", MODEL], ["plan", MODEL, "--as-card", "rtx3050-laptop"], ["plan", MODEL, "--as-card", "90", "--vram-limit", "258M"], ["doctor", MODEL, "--all"],
+             ["show", MODEL], ["bench", MODEL, *short], ["tune", MODEL, "--quick", "--no-history"], ["stats", "--days", "0"], ["monitor", "--once"], ["ps"],
+             ["explain"], ["explain", "gpu.used"], ["help"], ["help", "bench"], ["history", "settings"], ["version"])
+    for columns in (40, 80):
+        for args in verbs:
+            rc, shown = on_terminal([*args, "-q"] if args[0] in ("bench", "tune") else args, columns=columns)
+            rows = [re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", row) for row in re.sub(r"[^\n]*\r\x1b\[K", "", text(shown)).replace("\r", "").split("\n")]
+            wide = [row for row in rows if len(row) > columns and max(map(len, row.split())) <= columns - 22]
+            check(rc in (0, 1) and len(rows) > 1 and not wide, f"{args[0]} at {columns} columns: {rc} {wide[:3]}")
+
+
 def main():
     os.makedirs(HOME)
     try:
