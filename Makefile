@@ -44,7 +44,7 @@ SKIP_x86_64 := %_neon.c
 SKIP_aarch64 := %_avx2.c %_avx512.c
 MODULES ?= base tensor gguf tokenizer grammar backend backend/cpu backend/cpu/ref model plan runtime assist
 # The program alone: not in libgalen.
-APP_MODULES ?= system store $(if $(HAVE_MHD),server)
+APP_MODULES ?= system store eval $(if $(HAVE_MHD),server)
 LIB_SRC := $(filter-out $(SKIP_$(ARCH)),$(wildcard $(addprefix src/,$(addsuffix /*.c,$(MODULES)))))
 CLI_SRC := $(filter-out $(if $(HAVE_MHD),,src/cli/verb_serve.c),$(wildcard src/cli/*.c))
 APP_SRC := $(wildcard $(addprefix src/,$(addsuffix /*.c,$(APP_MODULES))))

@@ -1,25 +1,44 @@
-/* Labelled cases, one JSON object a line, for galen calibrate and for evaluation. Three forms are known:
- *   {"text": "...", "diagnosis": "Pneumonia" or ["Pneumonia", "CAP"], "id": "..." (may be left out)}
+/* Labelled cases, one JSON object a line, for galen calibrate and galen eval. Three forms are known:
+ *   plain: {"text": "what the patient says"} and, each may be left out, "id", "diagnosis": "Pneumonia" or ["Pneumonia", "CAP"],
+ *     "tier" (as below) or "level" (a level of galen triage), "opening": what the patient says first when questions are to find
+ *     the rest, "facts": a text or a list of texts that the patient knows beside it
  *   AgentClinic: {"OSCE_Examination": {"Patient_Actor": {...}, "Correct_Diagnosis": "..."}}
- *   triage vignettes: {"id", "input": {"chief_complaint", "history", "demographics", "vitals"}, "labels": {"gold_risk_tier"}}: no
- * diagnosis */
+ *   triage vignettes: {"id", "input": {"chief_complaint", "history", "demographics", "vitals"}, "labels": {"gold_risk_tier":
+ *     "routine", "urgent" or "critical", "gold_red_flag_categories": [...]}}: no diagnosis */
 #ifndef GALEN_ASSIST_CASES_H
 #define GALEN_ASSIST_CASES_H
 
 #include "galen/assist.h"
 
-#define CASE_MAX_NAMES 8
+#define CASE_MAX_NAMES      8
+#define CASE_MAX_CATEGORIES 8
+#define CASE_ID_BYTES       64
+#define CASE_CATEGORY_BYTES 32
 
 typedef struct labelled_case {
     char *text; /* what the patient says; n bytes and a NUL */
     size_t n;
+    char *opening;               /* who it is and the first symptom: where the loop of questions begins; NULL: the text */
+    char *facts;                 /* one a line: all that the patient knows, the text too, never the diagnosis */
     char *names[CASE_MAX_NAMES]; /* what it is, in one or more wordings; none: not labelled with a diagnosis */
     int32_t n_names;
-    char tier[16]; /* "routine", "urgent", "critical"; "" without */
-    char id[64];   /* "" without */
+    int32_t tier;                                              /* of case_tiers; -1 without */
+    int32_t least, most;                                       /* galen_triage_levels that the label allows; -1 without a label */
+    char categories[CASE_MAX_CATEGORIES][CASE_CATEGORY_BYTES]; /* of red flags, as the label names them */
+    int32_t n_categories;
+    char id[CASE_ID_BYTES]; /* "" without */
 } labelled_case;
 
-/** One line. Errors  FORMAT no JSON, or none of the forms (err->offset in the line); NOMEM. *out is empty then. */
+/* What a tier asks of the five levels. Below least is under-triage, above most is over-triage. */
+typedef struct case_tier {
+    const char *name;
+    galen_triage_level least, most;
+} case_tier;
+#define CASE_N_TIERS 3
+extern const case_tier case_tiers[CASE_N_TIERS]; /* routine, urgent, critical */
+
+/** One line. Errors  FORMAT no JSON, none of the forms, or a field that cannot be (err->offset in the line; err->msg names the
+ *  field and quotes nothing); NOMEM. *out is empty then. */
 galen_status cases_parse(const char *line, size_t n, labelled_case *out, galen_error *err);
 void cases_free(labelled_case *c);
 

@@ -109,6 +109,11 @@ static double area(claim *c, int32_t n) {
     return n_hits > 0 && n_misses > 0 ? wins / (n_hits * n_misses) : 0.5;
 }
 
+static int bin_of(double p) {
+    const int bin = (int)(p * FIT_BINS);
+    return bin >= FIT_BINS ? FIT_BINS - 1 : bin;
+}
+
 static measures measure(const view *v, const int32_t *pick, int32_t n, claim *claims) {
     double sum_p[FIT_BINS] = {0}, sum_y[FIT_BINS] = {0};
     measures m = {0};
@@ -116,8 +121,7 @@ static measures measure(const view *v, const int32_t *pick, int32_t n, claim *cl
         const view *k = &v[pick[c]];
         for (int i = 0; i < GALEN_N_CONDITIONS; i++) {
             const double y = k->right == i;
-            int bin = (int)(k->p[i] * FIT_BINS);
-            bin = bin >= FIT_BINS ? FIT_BINS - 1 : bin;
+            const int bin = bin_of(k->p[i]);
             sum_p[bin] += k->p[i];
             sum_y[bin] += y;
             m.brier += (k->p[i] - y) * (k->p[i] - y);
@@ -186,4 +190,18 @@ done:
     free(s);
     free(claims);
     return st;
+}
+
+void fit_bins(const fit_case *cases, int32_t n, const galen_calibration *k, fit_bin out[FIT_BINS]) {
+    for (int b = 0; b < FIT_BINS; b++) out[b] = (fit_bin){0};
+    for (int32_t c = 0; c < n; c++) {
+        galen_differential d;
+        ranked(&cases[c], k, &d);
+        for (int i = 0; i < GALEN_N_CONDITIONS; i++) {
+            fit_bin *b = &out[bin_of(d.conditions[i].confidence)];
+            b->n++;
+            b->sum += d.conditions[i].confidence;
+            b->n_right += d.conditions[i].order == cases[c].right;
+        }
+    }
 }

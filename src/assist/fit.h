@@ -38,6 +38,15 @@ void fit_calibration(const fit_case *cases, int32_t n, galen_calibration *k);
 galen_status fit_measure(const fit_case *cases, int32_t n, const galen_calibration *k, uint64_t seed, fit_report *out,
                          galen_error *err);
 
+/* A bin of confidences, for a reliability plot. */
+typedef struct fit_bin {
+    int32_t n, n_right; /* confidences in [bin, bin + 1) / FIT_BINS, and those of what was right */
+    double sum;         /* of the confidences */
+} fit_bin;
+
+/** The bins that ece is made of. */
+void fit_bins(const fit_case *cases, int32_t n, const galen_calibration *k, fit_bin out[FIT_BINS]);
+
 /** Mean negative log-likelihood, natural log. */
 double fit_loss(const fit_case *cases, int32_t n, const galen_calibration *k);
 

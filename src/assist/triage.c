@@ -148,6 +148,7 @@ static void end_sentence(scan *x) {
     x->n_sentences++;
     match_sentence(x);
     scope_sentence(x->r, s);
+    if (x->on_sentence) x->on_sentence(x->user, s);
     numbers_sentence(x);
     record(x);
     expr_groups(x);
@@ -283,6 +284,13 @@ void triage_scan(const triage_rules *r, const char *text, size_t len, galen_tria
     derive(&x);
     run_rules(&x);
     set_base_level(&x);
+}
+
+void triage_sentences(const triage_rules *r, const char *text, size_t len, void (*fn)(void *user, const sentence *s),
+                      void *user) {
+    galen_triage unused = {0};
+    scan x = {.r = r, .out = &unused, .lex = {.s = text, .n = len}, .on_sentence = fn, .user = user};
+    read_text(&x);
 }
 
 galen_status galen_triage_text(const char *text, size_t len, galen_triage *out, galen_error *err) {

@@ -235,9 +235,15 @@ typedef struct scan {
     uint32_t group_at[1024]; /* the last sentence that the group was tried in */
     size_t group_from[1024], group_to[1024];
     bool is_age_explicit, is_sex_explicit, is_cut;
+    void (*on_sentence)(void *user, const sentence *s); /* triage_sentences' */
+    void *user;
 } scan;
 _Static_assert(sizeof(((scan *)0)->groups) * 8 == 1024, "a bit for each group");
 enum { MAX_GROUPS = 1024 };
+
+/* triage.c */
+/** Each sentence of a text as the rules see it, one with the same words as one before left out. Allocates nothing. */
+void triage_sentences(const triage_rules *r, const char *text, size_t len, void (*fn)(void *user, const sentence *s), void *user);
 
 /* triage_lexicon.c: building the tables, and looking words up in them */
 bool lexicon_init(triage_rules *r);

@@ -62,7 +62,9 @@ typedef struct cli_args {
     int64_t days, limit, before, turns;
     bool no_history, yes, verify, quick, compare, no_cpu, no_tune;
     bool once, token, hash, report, all, json, quiet, no_color, no_bos, parse_special, ids, tensors, meta, man, help;
-    const char *prompts, *cases;
+    const char *prompts, *cases, *from, *against;
+    int64_t skip;
+    bool no_model;
     int64_t samples, max_questions;
     bool interactive, assistant;
     const char *positional[CLI_MAX_POSITIONALS];
@@ -99,6 +101,7 @@ cli_exit verb_diagnose(cli *c);
 cli_exit verb_triage(cli *c);
 cli_exit verb_codes(cli *c);
 cli_exit verb_calibrate(cli *c);
+cli_exit verb_eval(cli *c);
 cli_exit verb_complete(cli *c);
 cli_exit verb_chat(cli *c);
 cli_exit verb_serve(cli *c);

@@ -31,16 +31,17 @@ enum {
     V_SERVE = 1 << 21,
     V_TRIAGE = 1 << 22,
     V_CODES = 1 << 23,
-    V_ALL = (1 << 24) - 1,
+    V_EVAL = 1 << 24,
+    V_ALL = (1 << 25) - 1,
     V_WRITES = V_DIAGNOSE | V_COMPLETE | V_CHAT,                            /* samples text           */
-    V_COMPUTES = V_WRITES | V_LOGITS | V_CALIBRATE,                         /* opens a session        */
+    V_COMPUTES = V_WRITES | V_LOGITS | V_CALIBRATE | V_EVAL,                /* opens a session        */
     V_PLACES = V_COMPUTES | V_PLAN | V_SERVE | V_BENCH | V_TUNE | V_DOCTOR, /* puts layers somewhere  */
     V_MODELS = V_PLACES | V_SHOW | V_TOKENIZE,                              /* opens a model          */
     V_SAMPLES = V_COMPLETE | V_CHAT,                                        /* sampling is the user's */
     V_STORE = V_HISTORY | V_AUDIT | V_STATS,                                /* about the database     */
     V_KEEPS = V_DIAGNOSE | V_COMPLETE | V_CHAT | V_BENCH | V_TUNE,          /* writes to the database */
     V_JSON = V_STORE | V_PLAN | V_BENCH | V_TUNE | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_CALIBRATE |
-             V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT | V_TRIAGE | V_CODES,
+             V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT | V_TRIAGE | V_CODES | V_EVAL,
     V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE | V_TRIAGE,
 };
 
@@ -72,6 +73,17 @@ const verb_row cli_verbs[] = {
      "OSCE form. Half of the cases fit a temperature and a weight, the other half measures them: ECE, Brier, AUROC with 95 % "
      "intervals. The result is kept for this model's SHA-256 and used from then on. Ctrl-C keeps what was done. " MODEL_HELP,
      V_CALIBRATE, 1, verb_calibrate},
+    {"eval", "FILE...", "how good it is, measured on labelled cases; also without a model",
+     "Reads cases, one JSON object a line: {\"text\": \"...\", \"diagnosis\": \"Pneumonia\", \"tier\": \"urgent\"}, "
+     "AgentClinic's "
+     "OSCE form, or triage vignettes. Reports how often the expected condition is first and among five, by ICD-10-CM category "
+     "and by "
+     "name; whether confidences mean something; what the red flags miss and what they raise for nothing; how many questions it "
+     "takes "
+     "with a patient simulated from the case; and the time, all with 95 % intervals. With --no-model, or where there is no "
+     "model, "
+     "red flags and codes alone. Ctrl-C reports what was done. docs/eval.md says how to read it. " MODEL_HELP,
+     V_EVAL, CLI_MAX_POSITIONALS, verb_eval},
     {"complete", "[MODEL]", "continue a text",
      "Continues the prompt given by --prompt, --file or standard input, and writes the new text as it comes. " MODEL_HELP,
      V_COMPLETE, 1, verb_complete},
@@ -188,7 +200,7 @@ const option_row cli_options[] = {
     {"logprobs", 0, OPT_INT, "K", "with --json: each token's log-probability and the K likeliest (0 to 20)", NULL, 0, 20,
      AT(logprobs), V_COMPLETE},
     {"seed", 's', OPT_INT, "N", "seed of the random choice; the same seed gives the same text (default 0)", NULL, 0,
-     9223372036854775807.0, AT(seed), V_WRITES | V_SYNTH | V_CALIBRATE},
+     9223372036854775807.0, AT(seed), V_WRITES | V_SYNTH | V_CALIBRATE | V_EVAL},
     {"ctx", 'c', OPT_INT, "N", "context in tokens, 4k is 4096 (default: the model's own, at most 4096)", NULL, 1, INT_MAX_,
      AT(ctx), V_PLACES | V_SHOW},
     {"batch", 'b', OPT_INT, "N", "prompt tokens evaluated together (default 512)", NULL, 1, 65536, AT(batch), V_PLACES},
@@ -215,7 +227,7 @@ const option_row cli_options[] = {
     {"isa", 0, OPT_STR, "ISA", "force an instruction set (default auto)", "auto|generic|avx2|avx512|neon", 0, 0, AT(isa),
      V_PLACES},
     {"chat-format", 0, OPT_STR, "NAME", "how messages are written, instead of the file's template", NULL, 0, 0, AT(chat_format),
-     V_DIAGNOSE | V_CHAT | V_CALIBRATE | V_SHOW | V_SERVE},
+     V_DIAGNOSE | V_CHAT | V_CALIBRATE | V_EVAL | V_SHOW | V_SERVE},
     {"no-bos", 0, OPT_FLAG, NULL, "put no token before or behind the text", NULL, 0, 0, AT(no_bos), V_TOKENIZE | V_COMPLETE},
     {"parse-special", 0, OPT_FLAG, NULL, "text such as <|eot_id|> becomes that token", NULL, 0, 0, AT(parse_special),
      V_TOKENIZE | V_COMPLETE},
@@ -267,7 +279,7 @@ const option_row cli_options[] = {
     {"no-cpu", 0, OPT_FLAG, NULL, "do not measure the CPU alone beside the GPU", NULL, 0, 0, AT(no_cpu), V_BENCH},
     {"no-tune", 0, OPT_FLAG, NULL, "do not use what galen tune kept", NULL, 0, 0, AT(no_tune), V_PLACES & ~(uint32_t)V_TUNE},
     {"format", 0, OPT_STR, "FORMAT", "md (default), csv or json", "md|csv|json", 0, 0, AT(format), V_BENCH},
-    {"svg", 0, OPT_STR, "PATH", "also write a plot", NULL, 0, 0, AT(svg), V_BENCH | V_TUNE},
+    {"svg", 0, OPT_STR, "PATH", "also write a plot", NULL, 0, 0, AT(svg), V_BENCH | V_TUNE | V_EVAL},
     {"token", 0, OPT_FLAG, NULL, "compute a real token on CPU and GPU", NULL, 0, 0, AT(token), V_DOCTOR},
     {"hash", 0, OPT_FLAG, NULL, "read the whole model and compute its SHA-256", NULL, 0, 0, AT(hash), V_DOCTOR},
     {"report", 0, OPT_FLAG, NULL, "Markdown for a bug report", NULL, 0, 0, AT(report), V_DOCTOR},
@@ -292,11 +304,21 @@ const option_row cli_options[] = {
     {"assistant", 0, OPT_FLAG, NULL, "the medical assistant: a description of symptoms, then its questions", NULL, 0, 0,
      AT(assistant), V_CHAT},
     {"prompts", 0, OPT_STR, "DIR", "a folder of prompts in place of those inside (also GALEN_PROMPTS)", NULL, 0, 0, AT(prompts),
-     V_DIAGNOSE | V_CHAT | V_CALIBRATE},
+     V_DIAGNOSE | V_CHAT | V_CALIBRATE | V_EVAL},
     {"samples", 0, OPT_INT, "K", "ask the model K times anew for its first name; 0: not at all (default 3)", NULL, 0, 16,
      AT(samples), V_DIAGNOSE | V_CHAT},
     {"max-questions", 0, OPT_INT, "N", "ask at most N questions (default 10)", NULL, 1, 64, AT(max_questions),
      V_DIAGNOSE | V_CHAT},
+    {"max-questions", 0, OPT_INT, "N", "ask the simulated patient at most N questions; 0: none (default 10)", NULL, 0, 64,
+     AT(max_questions), V_EVAL},
+    {"no-model", 0, OPT_FLAG, NULL, "open no model: red flags and codes alone", NULL, 0, 0, AT(no_model), V_EVAL},
+    {"limit", 0, OPT_INT, "N", "the first N cases alone (default 0: all)", NULL, 0, INT_MAX_, AT(limit), V_EVAL},
+    {"skip", 0, OPT_INT, "N", "leave out the first N cases", NULL, 0, INT_MAX_, AT(skip), V_EVAL},
+    {"out", 'o', OPT_STR, "PATH", "append a result for each case, without any text of it; what is in it already is not run again",
+     NULL, 0, 0, AT(out), V_EVAL},
+    {"from", 0, OPT_STR, "PATH", "make the report of a file that --out wrote, without cases and model", NULL, 0, 0, AT(from),
+     V_EVAL},
+    {"against", 0, OPT_STR, "PATH", "compare with the results of another run, case by case", NULL, 0, 0, AT(against), V_EVAL},
     {"cases", 0, OPT_STR, "FILE", "labelled cases, one JSON object a line", NULL, 0, 0, AT(cases), V_CALIBRATE},
     {"man", 0, OPT_FLAG, NULL, "print the man page's source", NULL, 0, 0, AT(man), V_HELP},
     {"quiet", 'q', OPT_FLAG, NULL, "no notes and no progress on standard error", NULL, 0, 0, AT(quiet), V_ALL},
