@@ -141,7 +141,7 @@ $(B)/tests/faults/alloc_fail: private LDFLAGS += $(addprefix -Wl$(comma)--wrap=,
 comma := ,
 # The store's, whose SQLite and jansson are given the same allocator.
 $(B)/tests/store/test_store_faults: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc strdup free)
-$(B)/tests/faults/%: $(B)/tests/faults/%.o $(B)/libgalen.a
+$(B)/tests/faults/%: $(B)/tests/faults/%.o $(if $(APP_SRC),$(B)/libgalen-app.a) $(B)/libgalen.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(B)/bench/%: $(B)/bench/%.o $(B)/libgalen.a

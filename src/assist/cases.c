@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "assist/json_line.h"
 #include "base/error.h"
 
 /* Text that grows; is_bad once memory was out. */
@@ -302,13 +303,11 @@ static void take_id(reading *r, const json_t *j) {
 static const char no_form[] = "no case: neither \"text\" nor \"OSCE_Examination\" nor \"input\" with their texts";
 
 galen_status cases_parse(const char *line, size_t n, labelled_case *out, galen_error *err) {
-    json_error_t why = {0};
+    json_t *root;
     *out = (labelled_case){.tier = -1, .least = -1, .most = -1};
     reading r = {.c = out};
-    json_t *root = json_loadb(line, n, JSON_REJECT_DUPLICATES, &why);
-    if (!root && (!why.text[0] || json_error_code(&why) == json_error_out_of_memory)) /* jansson is silent of most */
-        return galen_fail(err, GALEN_E_NOMEM, 0, "a case of %zu bytes", n);
-    if (!root) return galen_fail(err, GALEN_E_FORMAT, (uint64_t)(why.position > 0 ? why.position : 0), "not one JSON object");
+    const galen_status st = json_line_read(line, n, &root, err);
+    if (st) return st;
     const bool is_known = from_plain(root, &r) || from_osce(root, &r) || from_vignette(root, &r);
     take_id(&r, json_object_get(root, "id"));
     json_decref(root);

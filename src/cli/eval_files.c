@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "assist/json_line.h"
+
 typedef struct source {
     int fd;
     int why; /* errno of a read that failed */
@@ -122,15 +124,15 @@ static bool mend_tail(int fd, bool is_cut) {
 
 cli_exit eval_append(cli *c, int fd, const char *path, json_t *j) {
     char safe[256];
-    char *line = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    size_t n = 0;
+    char *line = json_line_write(j, &n);
     json_decref(j);
     if (!line) {
         term_error(c, "out of memory");
         return CLI_MEMORY;
     }
-    const size_t n = strlen(line) + 1;
-    line[n - 1] = '\n'; /* in place of the NUL: one write, so that a kill leaves whole lines */
-    const bool is_written = write(fd, line, n) == (ssize_t)n;
+    line[n] = '\n'; /* in place of the NUL: one write, so that a kill leaves whole lines */
+    const bool is_written = write(fd, line, n + 1) == (ssize_t)n + 1;
     const int why = errno;
     free(line);
     if (is_written) return CLI_DONE;

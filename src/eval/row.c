@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "assist/json_line.h"
 #include "assist/record.h"
 #include "base/error.h"
 
@@ -313,12 +314,11 @@ const char *head_differs(const eval_head *a, const eval_head *b) {
 }
 
 galen_status result_parse(const char *line, size_t n, bool *is_head, eval_head *head, eval_row *row, galen_error *err) {
-    json_error_t why = {0};
-    json_t *j = json_loadb(line, n, JSON_REJECT_DUPLICATES, &why);
-    if (!j && (!why.text[0] || json_error_code(&why) == json_error_out_of_memory))
-        return galen_fail(err, GALEN_E_NOMEM, 0, "a result of %zu bytes", n);
+    json_t *j;
+    galen_status st = json_line_read(line, n, &j, err);
+    *is_head = false;
+    if (st) return st;
     const char *kind = json_string_value(json_object_get(j, "kind"));
-    galen_status st;
     *is_head = kind && strcmp(kind, "head") == 0;
     if (*is_head)
         st = head_from_json(j, head, err);
