@@ -63,7 +63,7 @@ typedef struct cli_args {
     bool no_history, yes, verify, quick, compare, no_cpu, no_tune;
     bool once, token, hash, report, all, json, quiet, no_color, no_bos, parse_special, ids, tensors, meta, man, help;
     const char *prompts, *cases, *from, *against;
-    int64_t skip;
+    int64_t skip, questions;
     bool no_model;
     int64_t samples, max_questions;
     bool interactive, assistant;

@@ -75,14 +75,11 @@ const verb_row cli_verbs[] = {
      V_CALIBRATE, 1, verb_calibrate},
     {"eval", "FILE...", "how good it is, measured on labelled cases; also without a model",
      "Reads cases, one JSON object a line: {\"text\": \"...\", \"diagnosis\": \"Pneumonia\", \"tier\": \"urgent\"}, "
-     "AgentClinic's "
-     "OSCE form, or triage vignettes. Reports how often the expected condition is first and among five, by ICD-10-CM category "
-     "and by "
-     "name; whether confidences mean something; what the red flags miss and what they raise for nothing; how many questions it "
-     "takes "
-     "with a patient simulated from the case; and the time, all with 95 % intervals. With --no-model, or where there is no "
-     "model, "
-     "red flags and codes alone. Ctrl-C reports what was done. docs/eval.md says how to read it. " MODEL_HELP,
+     "AgentClinic's OSCE form, or triage vignettes. Reports how often the expected condition is first and among five, by "
+     "ICD-10-CM category and by name; whether confidences mean something; what the red flags miss and what they raise for "
+     "nothing; how many questions it takes with a patient simulated from the case; and the time, with 95 % intervals. With "
+     "--no-model, or where there is no model, red flags and codes alone. Ctrl-C reports what was done; docs/eval.md says how to "
+     "read it. " MODEL_HELP,
      V_EVAL, CLI_MAX_POSITIONALS, verb_eval},
     {"complete", "[MODEL]", "continue a text",
      "Continues the prompt given by --prompt, --file or standard input, and writes the new text as it comes. " MODEL_HELP,
@@ -233,7 +230,9 @@ const option_row cli_options[] = {
      V_TOKENIZE | V_COMPLETE},
     {"ids", 0, OPT_FLAG, NULL, "print a JSON array of ids", NULL, 0, 0, AT(ids), V_TOKENIZE},
     {"tokens", 0, OPT_STR, "IDS", "token ids, 1,5,7; - reads them from standard input", NULL, 0, 0, AT(tokens), V_LOGITS},
-    {"out", 'o', OPT_STR, "PATH", "file to write", NULL, 0, 0, AT(out), V_LOGITS | V_HISTORY},
+    {"out", 'o', OPT_STR, "PATH",
+     "file to write; eval: to append a result to for each case, and not to run again those that are in it", NULL, 0, 0, AT(out),
+     V_LOGITS | V_HISTORY | V_EVAL},
     {"host", 0, OPT_STR, "ADDRESS", "IP address to serve at (default 127.0.0.1: this machine alone)", NULL, 0, 0, AT(host),
      V_SERVE},
     {"port", 0, OPT_INT, "N", "port; 0: any free one (default 8737)", NULL, 0, 65535, AT(port), V_SERVE},
@@ -290,7 +289,8 @@ const option_row cli_options[] = {
      V_STORE | V_KEEPS},
     {"no-history", 0, OPT_FLAG, NULL, "write nothing to the database", NULL, 0, 0, AT(no_history), V_KEEPS},
     {"to", 0, OPT_STR, "FORMAT", "of an export (default markdown)", "text|markdown|json|html|fhir", 0, 0, AT(format), V_HISTORY},
-    {"limit", 0, OPT_INT, "N", "rows at most (default 20; 0: all)", NULL, 0, INT_MAX_, AT(limit), V_HISTORY | V_AUDIT},
+    {"limit", 0, OPT_INT, "N", "rows at most (default 20; 0: all); eval: cases (default all)", NULL, 0, INT_MAX_, AT(limit),
+     V_HISTORY | V_AUDIT | V_EVAL},
     {"before", 0, OPT_INT, "ID", "cases older than that one: the next page", NULL, 1, 9223372036854775807.0, AT(before),
      V_HISTORY},
     {"turns", 0, OPT_INT, "N", "turns that a branch takes over (default: all)", NULL, 0, INT_MAX_, AT(turns), V_HISTORY},
@@ -309,13 +309,10 @@ const option_row cli_options[] = {
      AT(samples), V_DIAGNOSE | V_CHAT},
     {"max-questions", 0, OPT_INT, "N", "ask at most N questions (default 10)", NULL, 1, 64, AT(max_questions),
      V_DIAGNOSE | V_CHAT},
-    {"max-questions", 0, OPT_INT, "N", "ask the simulated patient at most N questions; 0: none (default 10)", NULL, 0, 64,
-     AT(max_questions), V_EVAL},
+    {"questions", 0, OPT_INT, "N", "ask the simulated patient at most N questions; 0: none (default 10)", NULL, 0, 64,
+     AT(questions), V_EVAL},
     {"no-model", 0, OPT_FLAG, NULL, "open no model: red flags and codes alone", NULL, 0, 0, AT(no_model), V_EVAL},
-    {"limit", 0, OPT_INT, "N", "the first N cases alone (default 0: all)", NULL, 0, INT_MAX_, AT(limit), V_EVAL},
     {"skip", 0, OPT_INT, "N", "leave out the first N cases", NULL, 0, INT_MAX_, AT(skip), V_EVAL},
-    {"out", 'o', OPT_STR, "PATH", "append a result for each case, without any text of it; what is in it already is not run again",
-     NULL, 0, 0, AT(out), V_EVAL},
     {"from", 0, OPT_STR, "PATH", "make the report of a file that --out wrote, without cases and model", NULL, 0, 0, AT(from),
      V_EVAL},
     {"against", 0, OPT_STR, "PATH", "compare with the results of another run, case by case", NULL, 0, 0, AT(against), V_EVAL},

@@ -20,9 +20,9 @@
 typedef struct work {
     cli *c;
     eval_list list;
-    eval_results results; /* what is known: of this run, of an earlier one, or of --from */
-    eval_row *rows;       /* of the list's cases, in its order */
-    int32_t n_rows, n_run;
+    eval_results results;          /* what is known: of this run, of an earlier one, or of --from */
+    eval_row *rows;                /* of the list's cases, in its order */
+    int32_t n_rows, n_run, n_left; /* n_left: still to be run */
     eval_head head;
     galen_model *m;
     galen_codes *codes;
@@ -163,7 +163,7 @@ static cli_exit open_model(work *w) {
                    : slash           ? slash + 1
                                      : i.path);
     (void)snprintf(w->head.device, sizeof w->head.device, "%.95s", i.device ? i.device : "");
-    w->head.max_questions = option_given(&c->args, "max-questions") ? (int32_t)c->args.max_questions : 10;
+    w->head.max_questions = option_given(&c->args, "questions") ? (int32_t)c->args.questions : 10;
     const cli_exit found = find_calibration(w);
     return found ? found : open_assistant(w);
 }
@@ -189,9 +189,7 @@ static void tell(void *user, const char *what) {
     work *w = user;
     char line[160], left[48] = "";
     const double now = clock_s(), each = w->n_run ? (now - w->began_s) / w->n_run : 0;
-    int32_t n_left = 0;
-    for (int32_t i = w->at; i < w->list.n; i++) n_left += results_find(&w->results, w->list.cases[i].key) == NULL;
-    const double rest = each * n_left;
+    const double rest = each * w->n_left;
     if (w->n_run && rest >= 90)
         (void)snprintf(left, sizeof left, ", about %.0f min left", rest / 60);
     else if (w->n_run)
@@ -212,6 +210,7 @@ static cli_exit run_case(work *w, const eval_case *k) {
     if (eval_case_run(&run, k, &row, &err)) return engine_fail(w->c, PHASE_USE, &err);
     if (results_add(&w->results, &row, &err)) return engine_fail(w->c, PHASE_USE, &err);
     w->n_run++;
+    w->n_left--;
     return w->c->args.out ? eval_append(w->c, w->fd, w->c->args.out, row_json(&row)) : CLI_DONE;
 }
 
@@ -220,6 +219,7 @@ static cli_exit run_cases(work *w) {
     int32_t n_earlier = 0;
     for (int32_t i = 0; i < w->list.n; i++) n_earlier += results_find(&w->results, w->list.cases[i].key) != NULL;
     if (n_earlier) term_note(w->c, "%d of %d cases are in %s already", n_earlier, w->list.n, w->c->args.out);
+    w->n_left = w->list.n - n_earlier;
     w->began_s = w->told_s = clock_s();
     for (w->at = 0; w->at < w->list.n && !st; w->at++) {
         if (results_find(&w->results, w->list.cases[w->at].key)) continue;
