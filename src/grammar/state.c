@@ -90,7 +90,8 @@ bool grammar_state_is_done(const grammar_state *s) {
 /* ---------------------------------------------------------------- masks */
 
 static void set_token(const grammar_vocab *v, uint32_t *bits, uint32_t at) {
-    for (int32_t id = v->nodes[at].token; id >= 0; id = v->same[id]) mask_set(bits, id);
+    if (v->nodes[at].token < 0) return;
+    for (uint32_t i = v->first[at]; i < v->first[at + 1]; i++) mask_set(bits, v->order[i]);
 }
 
 /* A node of the trie that was just reached at a place, and all below it. */
@@ -144,20 +145,27 @@ static void add_table(const grammar_state *s, const table *t, room r, uint32_t *
     }
 }
 
+/* Those whose first byte behind the end of the rule leads to `to`. */
+static galen_status add_group(grammar_state *s, const table *t, uint8_t byte, uint32_t to, room r, uint32_t *bits,
+                              galen_error *err) {
+    const table_group *group;
+    galen_status st = table_group_get(t, byte, &group, err);
+    for (uint32_t i = 0; !st && i < group->n; i++) {
+        const table_exit *x = &group->exits[i];
+        if (!t->element || (x->n_elements >= r.min && x->n_elements <= r.max)) st = walk(s, x->node, to, bits, err);
+    }
+    return st;
+}
+
 /* Tokens that go on behind the end of the rule: tried against the stack. */
 static galen_status add_exits(grammar_state *s, const table *t, uint32_t below, room r, uint32_t *bits, galen_error *err) {
     uint32_t after;
-    if (t->n_exits == 0) return GALEN_OK;
+    if (t->n_runs == 0) return GALEN_OK;
     galen_status st = machine_return(&s->m, below, t->element != 0, &after, err);
-    for (uint32_t k = 0, i = 0; k < t->n_groups && !st; k++) {
-        const table_group *group = &t->groups[k];
+    for (uint32_t i = 0; i < t->n_exit_bytes && !st; i++) {
         uint32_t to;
-        st = machine_step(&s->m, after, group->byte, &to, err);
-        for (; i < group->end && to != PLACE_DEAD && !st; i++) {
-            const table_exit *x = &t->exits[i];
-            if (!t->element || (x->n_elements >= r.min && x->n_elements <= r.max)) st = walk(s, x->node, to, bits, err);
-        }
-        i = group->end;
+        st = machine_step(&s->m, after, t->exit_bytes[i], &to, err);
+        if (!st && to != PLACE_DEAD) st = add_group(s, t, t->exit_bytes[i], to, r, bits, err);
     }
     return st;
 }

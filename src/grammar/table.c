@@ -8,6 +8,8 @@
 enum { KIND_UNKNOWN, KIND_COUNTED, KIND_OTHER };
 enum { MAX_ELEMENT_PLACES = 256 }; /* a rule that may be counted has no more */
 
+enum { N_STEADY = 16 };
+
 /* A table being made. */
 typedef struct maker {
     grammar *g;
@@ -19,8 +21,11 @@ typedef struct maker {
         uint32_t place, count; /* whole elements so far */
         bool is_ended;         /* the rule may end here */
     } * levels;                /* [max_depth + 1] of the path in the trie */
-    table_exit *exits;         /* [n_nodes] */
-    uint32_t n_ids, n_exits, max_need;
+    exit_run *runs;            /* [n_nodes] */
+    uint32_t n_ids, n_runs, exit_kinds, max_need;
+    struct steady {
+        uint32_t place, kinds; /* the bytes that lead from the place to itself, as kinds that do so wholly */
+    } steady[N_STEADY];
 } maker;
 
 static galen_status no_memory(galen_error *err) {
@@ -29,27 +34,66 @@ static galen_status no_memory(galen_error *err) {
 
 void table_close(table *t) {
     if (!t) return;
+    for (int b = 0; t->groups && b < 256; b++) free(atomic_load_explicit(&t->groups[b], memory_order_relaxed));
+    free(t->groups);
     free(t->bits);
     free(t->ids);
     free(t->need_ends);
-    free(t->groups);
-    free(t->exits);
+    free(t->runs);
     free(t);
 }
 
 void table_release(const table *t) {
-    if (t && !t->is_owned) table_close((table *)(uintptr_t)t);
+    if (t && !t->is_kept) table_close((table *)(uintptr_t)t);
 }
 
 /* ---------------------------------------------------------------- the walk */
 
-static void add_tokens(maker *k, uint32_t at, uint32_t need) {
-    const grammar_vocab *v = k->g->v;
-    for (int32_t id = v->nodes[at].token; id >= 0; id = v->same[id]) {
-        k->ids[k->n_ids] = id;
-        k->needs[k->n_ids++] = need;
-        if (need > k->max_need) k->max_need = need;
+static void add_token(maker *k, int32_t id, uint32_t need) {
+    k->ids[k->n_ids] = id;
+    k->needs[k->n_ids++] = need;
+    if (need > k->max_need) k->max_need = need;
+}
+
+/* A byte from `from`, and what that makes of the level. */
+static galen_status step(maker *k, const struct level *from, uint8_t byte, struct level *to, galen_error *err) {
+    *to = (struct level){.count = from->count};
+    const galen_status st = machine_step(k->m, from->place, byte, &to->place, err);
+    if (st || to->place == PLACE_DEAD) return st;
+    to->is_ended = k->m->places[to->place].may_end;
+    if (to->is_ended && k->again) { /* an element is whole; the next begins */
+        to->count++;
+        to->place = k->again;
     }
+    return GALEN_OK;
+}
+
+/* Whole kinds of bytes that lead from a place to itself; in a repetition, each as one element. */
+static uint32_t steady_kinds(maker *k, uint32_t place) {
+    struct steady *known = &k->steady[place % N_STEADY];
+    if (known->place == place) return known->kinds;
+    uint32_t others = 0;
+    const struct level here = {.place = place};
+    for (int byte = 0; byte < 256; byte++) {
+        const uint32_t kind = k->g->v->kind[byte];
+        struct level to;
+        if (others & kind) continue;
+        if (step(k, &here, (uint8_t)byte, &to, NULL) || to.place != place || (k->again && !to.is_ended)) others |= kind;
+    }
+    *known = (struct steady){.place = place, .kinds = ~others};
+    return ~others;
+}
+
+/* Everything below a node is as the node is: no need to walk it. */
+static void add_below(maker *k, uint32_t at, const struct level *here) {
+    const grammar_vocab *v = k->g->v;
+    const trie_node *n = &v->nodes[at];
+    const uint32_t base = here->is_ended ? here->count : here->count + 1;
+    for (uint32_t i = v->first[at + 1]; i < v->first[n->end]; i++)
+        add_token(k, v->order[i], k->again ? here->count + v->length[i] - n->depth : base);
+    if (!here->is_ended) return;
+    k->runs[k->n_runs++] = (exit_run){.first = at + 1, .end = n->end, .n_elements = here->count, .is_each = k->again != 0};
+    k->exit_kinds |= v->below[at];
 }
 
 /* Where the rule may end, every node one byte further is an exit, whether the rule itself goes on there or not. */
@@ -58,48 +102,46 @@ static galen_status walk(maker *k, uint32_t start, galen_error *err) {
     k->levels[0] = (struct level){.place = start};
     for (uint32_t at = 1; at < v->n_nodes;) {
         const trie_node *n = &v->nodes[at];
-        const struct level *up = &k->levels[n->depth - 1];
-        struct level here = {.count = up->count};
-        if (up->is_ended) k->exits[k->n_exits++] = (table_exit){.node = at, .n_elements = up->count};
-        const galen_status st = machine_step(k->m, up->place, n->byte, &here.place, err);
+        const struct level up = k->levels[n->depth - 1];
+        struct level here;
+        if (up.is_ended) {
+            k->runs[k->n_runs++] = (exit_run){.first = at, .end = at + 1, .n_elements = up.count};
+            k->exit_kinds |= v->kind[n->byte];
+        }
+        const galen_status st = step(k, &up, n->byte, &here, err);
         if (st) return st;
         if (here.place == PLACE_DEAD) {
             at = n->end;
             continue;
         }
-        here.is_ended = k->m->places[here.place].may_end;
-        if (here.is_ended && k->again) { /* an element is whole; the next begins */
-            here.count++;
-            here.place = k->again;
-        }
-        if (n->token >= 0) add_tokens(k, at, here.is_ended ? here.count : here.count + 1);
+        for (uint32_t i = v->first[at]; n->token >= 0 && i < v->first[at + 1]; i++)
+            add_token(k, v->order[i], here.is_ended ? here.count : here.count + 1);
         k->levels[n->depth] = here;
-        at++;
+        const bool is_steady = here.place == up.place && (!k->again || here.is_ended) && n->end > at + 1;
+        if (is_steady && !(v->below[at] & ~steady_kinds(k, here.place))) {
+            add_below(k, at, &here);
+            at = n->end;
+        } else {
+            at++;
+        }
     }
     return GALEN_OK;
 }
 
 /* ---------------------------------------------------------------- from a walk to a table */
 
-/* Counting sorts: exits by byte and, in a repetition, tokens by need. */
-static bool sort_exits(const maker *k, table *t) {
-    const trie_node *nodes = k->g->v->nodes;
-    uint32_t ends[257] = {0};
-    t->exits = malloc(((size_t)k->n_exits + 1) * sizeof *t->exits);
-    for (uint32_t i = 0; i < k->n_exits; i++) ends[nodes[k->exits[i].node].byte + 1]++;
-    for (int byte = 0; byte < 256; byte++) t->n_groups += ends[byte + 1] > 0;
-    t->groups = calloc((size_t)t->n_groups + 1, sizeof *t->groups);
-    if (!t->exits || !t->groups) return false;
-    for (uint32_t byte = 0, n = 0; byte < 256; byte++) {
-        const bool has_any = ends[byte + 1] > 0;
-        ends[byte + 1] += ends[byte];
-        if (has_any) t->groups[n++] = (table_group){.end = ends[byte + 1], .byte = (uint8_t)byte};
-    }
-    t->n_exits = k->n_exits;
-    for (uint32_t i = 0; i < k->n_exits; i++) t->exits[ends[nodes[k->exits[i].node].byte]++] = k->exits[i];
+static bool keep_runs(const maker *k, table *t) {
+    t->runs = malloc(((size_t)k->n_runs + 1) * sizeof *t->runs);
+    t->groups = k->n_runs ? calloc(256, sizeof *t->groups) : NULL;
+    if (!t->runs || (k->n_runs && !t->groups)) return false;
+    memcpy(t->runs, k->runs, k->n_runs * sizeof *t->runs);
+    t->n_runs = k->n_runs;
+    for (int b = 0; b < 256; b++)
+        if (k->exit_kinds & k->g->v->kind[b] && k->g->v->has_byte[b]) t->exit_bytes[t->n_exit_bytes++] = (uint8_t)b;
     return true;
 }
 
+/* A counting sort of the tokens by need. */
 static bool sort_needs(const maker *k, table *t) {
     t->max_need = k->max_need;
     t->need_ends = calloc((size_t)k->max_need + 2, sizeof *t->need_ends);
@@ -116,7 +158,7 @@ static table *finish(const maker *k, size_t *bytes) {
     table *t = calloc(1, sizeof *t);
     if (!t) return NULL;
     t->n_ids = k->n_ids;
-    bool ok = sort_exits(k, t);
+    bool ok = keep_runs(k, t);
     if (ok && k->again) {
         ok = sort_needs(k, t);
     } else if (ok && k->n_ids <= n_words) {
@@ -129,7 +171,7 @@ static table *finish(const maker *k, size_t *bytes) {
         ok = t->bits != NULL;
         for (uint32_t i = 0; ok && i < k->n_ids; i++) mask_set(t->bits, k->ids[i]);
     }
-    *bytes = sizeof *t + k->n_exits * sizeof *t->exits + t->n_groups * sizeof *t->groups +
+    *bytes = sizeof *t + k->n_runs * sizeof *t->runs + (t->groups ? 256 * sizeof *t->groups : 0) +
              (t->bits ? n_words * sizeof *t->bits : 0) + (t->ids ? k->n_ids * sizeof *t->ids : 0) +
              (t->need_ends ? (k->max_need + 2) * sizeof *t->need_ends : 0);
     if (ok) return t;
@@ -148,6 +190,7 @@ static galen_status fill(maker *k, uint32_t pc, uint32_t element, table **out, s
     *out = finish(k, bytes);
     if (!*out) return no_memory(err);
     (*out)->element = element;
+    (*out)->owner = k->g;
     return GALEN_OK;
 }
 
@@ -157,13 +200,13 @@ static galen_status make(grammar *g, uint32_t pc, uint32_t element, table **out,
     k.ids = malloc(n_vocab * sizeof *k.ids);
     k.needs = malloc(n_vocab * sizeof *k.needs);
     k.levels = malloc(n_depths * sizeof *k.levels);
-    k.exits = malloc(g->v->n_nodes * sizeof *k.exits);
-    const bool ok = k.ids && k.needs && k.levels && k.exits;
+    k.runs = malloc((size_t)g->v->n_nodes * sizeof *k.runs);
+    const bool ok = k.ids && k.needs && k.levels && k.runs;
     const galen_status st = ok ? fill(&k, pc, element, out, bytes, err) : no_memory(err);
     free(k.ids);
     free(k.needs);
     free(k.levels);
-    free(k.exits);
+    free(k.runs);
     return st;
 }
 
@@ -196,7 +239,7 @@ galen_status table_get(const grammar *cg, uint32_t pc, uint32_t element, const t
         if (!st) st = make(g, pc, element, &t, &bytes, err);
         if (t && g->cached_bytes + bytes <= GRAMMAR_CACHE_BYTES) {
             g->cached_bytes += bytes;
-            t->is_owned = true;
+            t->is_kept = true;
             t->next = first;
             atomic_store_explicit(slot, t, memory_order_release);
         }
@@ -204,6 +247,44 @@ galen_status table_get(const grammar *cg, uint32_t pc, uint32_t element, const t
     (void)pthread_mutex_unlock(&g->lock);
     *out = t;
     return st;
+}
+
+/* ---------------------------------------------------------------- exits by byte */
+
+/* The nodes of a byte and the runs are both in the trie's order. out NULL: only count. */
+static uint32_t find_exits(const table *t, uint8_t byte, table_exit *out) {
+    const grammar_vocab *v = t->owner->v;
+    uint32_t n = 0, at = v->byte_ends[byte];
+    for (uint32_t i = 0; i < t->n_runs; i++) {
+        const exit_run *r = &t->runs[i];
+        while (at < v->byte_ends[byte + 1] && v->by_byte[at] < r->first) at++;
+        for (; at < v->byte_ends[byte + 1] && v->by_byte[at] < r->end; at++, n++) {
+            const uint32_t node = v->by_byte[at], more = r->is_each ? v->nodes[node].depth - v->nodes[r->first].depth : 0;
+            if (out) out[n] = (table_exit){.node = node, .n_elements = r->n_elements + more};
+        }
+    }
+    return n;
+}
+
+galen_status table_group_get(const table *t, uint8_t byte, const table_group **out, galen_error *err) {
+    _Atomic(table_group *) *slot = &t->groups[byte];
+    table_group *group = atomic_load_explicit(slot, memory_order_acquire);
+    *out = group;
+    if (group) return GALEN_OK;
+    (void)pthread_mutex_lock(&t->owner->lock);
+    group = atomic_load_explicit(slot, memory_order_relaxed);
+    if (!group) {
+        const uint32_t n = find_exits(t, byte, NULL);
+        group = malloc(sizeof *group + n * sizeof group->exits[0]);
+        if (group) {
+            group->n = find_exits(t, byte, group->exits);
+            t->owner->cached_bytes += t->is_kept ? sizeof *group + n * sizeof group->exits[0] : 0;
+            atomic_store_explicit(slot, group, memory_order_release);
+        }
+    }
+    (void)pthread_mutex_unlock(&t->owner->lock);
+    *out = group;
+    return group ? GALEN_OK : no_memory(err);
 }
 
 /* ---------------------------------------------------------------- which rules are counted when repeated */

@@ -20,21 +20,30 @@ typedef struct table_exit {
 
 /* Exits that begin with the same byte. */
 typedef struct table_group {
-    uint32_t end; /* where they end in `exits`; they begin where the group before ends */
-    uint8_t byte;
+    uint32_t n;
+    table_exit exits[];
 } table_group;
+
+/* Neighbours in the trie that are all exits: one, or everything below a node where any byte there stays where it is. */
+typedef struct exit_run {
+    uint32_t first, end; /* nodes */
+    uint32_t n_elements; /* before the first; below it, one more a byte with is_each */
+    bool is_each;
+} exit_run;
 
 typedef struct table table;
 struct table {
-    table *next;         /* of the same state */
-    uint32_t element;    /* the repeated rule + 1; 0 = the state alone */
-    uint32_t *bits;      /* [words] tokens that stay inside or end with the rule; NULL when `ids` is shorter */
-    int32_t *ids;        /* [n_ids] the same as a list: by elements needed in a repetition                    */
-    uint32_t *need_ends; /* [max_need + 1] repetition: ids[0, need_ends[k]) need at most k elements           */
-    table_exit *exits;   /* [n_exits] by the byte they begin with                                             */
-    table_group *groups; /* [n_groups] */
-    uint32_t n_ids, n_exits, n_groups, max_need;
-    bool is_owned; /* by the grammar; else by the caller */
+    table *next;                    /* of the same state */
+    uint32_t element;               /* the repeated rule + 1; 0 = the state alone */
+    uint32_t *bits;                 /* [words] tokens that stay inside or end with the rule; NULL when `ids` is shorter */
+    int32_t *ids;                   /* [n_ids] the same as a list: by elements needed in a repetition                    */
+    uint32_t *need_ends;            /* [max_need + 1] repetition: ids[0, need_ends[k]) need at most k elements           */
+    exit_run *runs;                 /* [n_runs] in the trie's order                                                      */
+    _Atomic(table_group *) *groups; /* [256] the exits of a byte, made when it is asked for; NULL without exits */
+    uint32_t n_ids, n_runs, max_need, n_exit_bytes;
+    uint8_t exit_bytes[256]; /* what exits may begin with */
+    grammar *owner;          /* whose lock guards the making of groups */
+    bool is_kept;            /* by the grammar; else the caller's       */
 };
 
 struct galen_grammar {
@@ -52,6 +61,8 @@ struct galen_grammar {
  *  table_release. Errors  NOMEM, RANGE. Threads  any. */
 galen_status table_get(const grammar *cg, uint32_t pc, uint32_t element, const table **out, galen_error *err);
 void table_release(const table *t);
+/** The exits that begin with a byte; they live with the table. Errors  NOMEM. Threads  any. */
+galen_status table_group_get(const table *t, uint8_t byte, const table_group **out, galen_error *err);
 void table_close(table *t);
 
 /** Whether a rule, repeated, can be told apart byte by byte (no text of it begins another): only then is it counted. */

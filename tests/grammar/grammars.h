@@ -68,4 +68,57 @@ static inline bool is_in(const grammar *g, const char *text, size_t n) {
     return ok;
 }
 
+/* ---- of a cmocka test: the words, opened once */
+
+static words w;
+
+static int grammar_setup(void **state) {
+    (void)state;
+    words_open(&w);
+    return 0;
+}
+static int grammar_teardown(void **state) {
+    (void)state;
+    words_close(&w);
+    return 0;
+}
+
+static inline grammar *must_open(grammar_kind kind, const char *text) {
+    grammar *g;
+    galen_error err = {0};
+    if (open_any(&g, w.v, kind, text, &err)) fail_msg("%.200s\n  %s", text, err.msg);
+    return g;
+}
+
+typedef struct language {
+    const char *text;
+    const char *in[8], *out[8]; /* up to the first NULL */
+    const char *why;
+} language;
+
+static inline void check_language(grammar_kind kind, const language *l) {
+    grammar *g = must_open(kind, l->text);
+    for (int i = 0; i < 8 && l->in[i]; i++)
+        if (!is_in(g, l->in[i], strlen(l->in[i]))) fail_msg("%s: \"%s\" is refused", l->why, l->in[i]);
+    for (int i = 0; i < 8 && l->out[i]; i++)
+        if (is_in(g, l->out[i], strlen(l->out[i]))) fail_msg("%s: \"%s\" is admitted", l->why, l->out[i]);
+    grammar_close(g);
+}
+
+static inline bool mask_bit(const uint32_t *bits, int32_t id) {
+    return bits[id / 32] >> (id % 32) & 1;
+}
+
+typedef struct text_buf {
+    char p[8192];
+    size_t n;
+} text_buf;
+
+static inline void put(text_buf *t, const char *s) {
+    const size_t n = strlen(s);
+    if (t->n + n + 1 > sizeof t->p) return;
+    memcpy(t->p + t->n, s, n + 1);
+    t->n += n;
+}
+
 #endif
