@@ -184,6 +184,10 @@ typedef enum cli_phase { PHASE_LOAD, PHASE_USE, PHASE_WRITE } cli_phase;
 cli_exit engine_fail(cli *c, cli_phase phase, const galen_error *err);
 /** How the options want a model opened: threads, device, placement, what the memory plan counts. */
 cli_exit engine_model_opts(cli *c, galen_model_opts *out);
+/** What galen tune kept for this model here, into what the command line leaves open; said in a note. path: the model's file. */
+void engine_use_tuned(cli *c, const char *path, galen_model_opts *o);
+/** The layers that o states fit beside the memory of its context and sequences. */
+bool engine_has_room(const char *path, const galen_model_opts *o);
 /** --chat-format names one that is known; engine_open asks too. */
 cli_exit engine_check_chat_format(cli *c);
 /** Resolve the name to a file without opening it; path has RESOLVE_PATH_BYTES. Messages as engine_open's. */

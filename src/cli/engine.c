@@ -234,21 +234,45 @@ cli_exit engine_find(cli *c, const char *name, char *path) {
     return st;
 }
 
-/* What galen tune kept for this model here, where the command line leaves it open. */
-static void use_tuned(cli *c, const char *path, galen_model_opts *o) {
+bool engine_has_room(const char *path, const galen_model_opts *tuned) {
+    galen_model *m = NULL;
+    galen_plan *p = NULL;
+    galen_model_opts o = *tuned;
+    galen_error err = {0};
+    if (o.gpu_layers <= 0) return true;
+    o.is_vocab_only = true;
+    galen_status st = galen_model_open(&m, path, &o, &err);
+    o.is_vocab_only = false;
+    if (!st) st = galen_plan_make(&p, m, &o, NULL, &err);
+    const galen_plan_info i = st ? (galen_plan_info){0} : galen_plan_get_info(p);
+    const bool ok = !st && i.n_whole >= (o.gpu_layers < i.n_layer ? o.gpu_layers : i.n_layer);
+    galen_plan_close(p);
+    galen_model_close(m);
+    return ok;
+}
+
+void engine_use_tuned(cli *c, const char *path, galen_model_opts *o) {
     tune_choice choice;
     int64_t time_ms = 0;
-    char layers[16] = "auto";
+    char layers[48] = "";
+    galen_model_opts tuned = *o;
     if (c->args.no_tune) return;
     if (!tune_find(c, path, &choice, &time_ms)) {
-        if (tune_is_outdated(path))
+        if (tune_is_outdated(c, path))
             term_note(c, "this model was tuned for another card, driver, build or limit; galen tune measures it here");
         return;
     }
-    tune_apply(c, &choice, o);
-    if (choice.gpu_layers >= 0) (void)snprintf(layers, sizeof layers, "%d", choice.gpu_layers);
-    term_note(c, "tuned: %s layers on the GPU, %d threads, %d rows a pass (--no-tune ignores it)", layers, choice.n_threads,
-              choice.n_batch);
+    tune_apply(c, &choice, &tuned);
+    const bool is_usual = !o->n_ctx && !o->n_seqs && !o->kv_type;
+    if (tuned.gpu_layers != o->gpu_layers && !(is_usual && choice.is_default_fit) && !engine_has_room(path, &tuned)) {
+        term_note(c, "the %d layers that were tuned do not fit beside this context's memory: placed anew", choice.gpu_layers);
+        tuned.gpu_layers = o->gpu_layers;
+        choice.gpu_layers = GALEN_GPU_LAYERS_AUTO;
+    }
+    *o = tuned;
+    if (choice.gpu_layers >= 0) (void)snprintf(layers, sizeof layers, "%d layers on the GPU, ", choice.gpu_layers);
+    term_note(c, "tuned: %s%d thread%s, %d rows a pass (--no-tune ignores it)", layers, choice.n_threads,
+              choice.n_threads == 1 ? "" : "s", choice.n_batch);
 }
 
 cli_exit engine_open(cli *c, const char *name, bool is_vocab_only, galen_model **out) {
@@ -260,7 +284,7 @@ cli_exit engine_open(cli *c, const char *name, bool is_vocab_only, galen_model *
     if (!st) st = engine_model_opts(c, &o);
     if (!st) st = engine_find(c, name, path);
     if (st) return st;
-    if (!is_vocab_only) use_tuned(c, path, &o);
+    if (!is_vocab_only) engine_use_tuned(c, path, &o);
     o.is_vocab_only = is_vocab_only;
     o.progress = on_load;
     o.progress_user = c;

@@ -38,6 +38,7 @@ static bool read_choice(const char *text, tune_choice *out) {
         *out = (tune_choice){.gpu_layers = (int32_t)json_integer_value(layers),
                              .n_threads = (int32_t)json_integer_value(threads),
                              .n_batch = (int32_t)json_integer_value(batch),
+                             .is_default_fit = json_is_true(json_object_get(j, "is_default_fit")),
                              .seconds = json_number_value(json_object_get(j, "seconds"))};
         (void)snprintf(out->kv_type, sizeof out->kv_type, "%s", kv);
     }
@@ -45,13 +46,28 @@ static bool read_choice(const char *text, tune_choice *out) {
     return ok;
 }
 
-bool tune_find(const cli *c, const char *path, tune_choice *out, int64_t *time_ms) {
-    char db[4096], hex[SHA256_HEX_BYTES], *text = NULL;
+/* The database that the command line names; NULL: the usual one. */
+static const char *db_of(const cli *c) {
+    return c->args.db ? c->args.db : c->args.store;
+}
+
+/* NULL: there is none, or it cannot be read now; a choice is worth no wait. */
+static store *open_to_read(const cli *c) {
+    char usual[4096];
     store *s = NULL;
+    const store_opts so = {.path = db_of(c), .is_read_only = true, .busy_ms = 200};
+    if (!so.path && store_default_path(usual, sizeof usual, NULL)) return NULL;
+    if (access(so.path ? so.path : usual, R_OK)) return NULL;
+    (void)store_open(&s, &so, NULL);
+    return s;
+}
+
+bool tune_find(const cli *c, const char *path, tune_choice *out, int64_t *time_ms) {
+    char hex[SHA256_HEX_BYTES], *text = NULL;
+    store *s = open_to_read(c);
     tune_key key;
     bool is_found = false;
-    const store_opts so = {.is_read_only = true, .busy_ms = 200};
-    if (store_default_path(db, sizeof db, NULL) || access(db, R_OK) || store_open(&s, &so, NULL)) return false;
+    if (!s) return false;
     if (store_model_hash_known(s, path, hex)) {
         tune_key_of(c, &key);
         store_tune t = {.model_sha256 = hex, .device = key.device, .driver = key.driver, .build = galen_version()};
@@ -74,12 +90,11 @@ static bool on_row(void *user, const store_tune *t) {
     return !s->is_found;
 }
 
-bool tune_is_outdated(const char *path) {
-    char db[4096], hex[SHA256_HEX_BYTES];
-    store *s = NULL;
+bool tune_is_outdated(const cli *c, const char *path) {
+    char hex[SHA256_HEX_BYTES];
+    store *s = open_to_read(c);
     search_row row = {.hex = hex};
-    const store_opts so = {.is_read_only = true, .busy_ms = 200};
-    if (store_default_path(db, sizeof db, NULL) || access(db, R_OK) || store_open(&s, &so, NULL)) return false;
+    if (!s) return false;
     if (store_model_hash_known(s, path, hex)) (void)store_tune_list(s, on_row, &row, NULL);
     store_close(s);
     return row.is_found;
@@ -90,10 +105,12 @@ bool tune_keep(cli *c, const char *path, const tune_choice *choice, const json_t
     store *s = NULL;
     tune_key key;
     galen_error err = {0};
-    json_t *root = json_pack("{s:i, s:i, s:i, s:s, s:f, s:O}", "gpu_layers", choice->gpu_layers, "threads", choice->n_threads,
-                             "ubatch", choice->n_batch, "kv_type", choice->kv_type, "seconds", choice->seconds, "curve", curve);
+    json_t *root = json_pack("{s:i, s:b, s:i, s:i, s:s, s:f, s:O}", "gpu_layers", choice->gpu_layers, "is_default_fit",
+                             (int)choice->is_default_fit, "threads", choice->n_threads, "ubatch", choice->n_batch, "kv_type",
+                             choice->kv_type, "seconds", choice->seconds, "curve", curve);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    galen_status st = text ? store_open(&s, NULL, &err) : GALEN_E_NOMEM;
+    const store_opts so = {.path = db_of(c)};
+    galen_status st = text ? store_open(&s, &so, &err) : GALEN_E_NOMEM;
     if (!st) st = store_model_hash(s, path, NULL, NULL, hex, &err);
     if (!st) {
         tune_key_of(c, &key);

@@ -10,7 +10,8 @@ typedef struct tune_choice {
     int32_t n_threads;  /* 0: all                     */
     int32_t n_batch;    /* rows of a pass; 0: default */
     char kv_type[8];
-    double seconds; /* of a prompt and an answer: TUNE_PROMPT, TUNE_ANSWER */
+    bool is_default_fit; /* the layers fit beside the memory of the model's default context */
+    double seconds;      /* of a prompt and an answer: TUNE_PROMPT, TUNE_ANSWER */
 } tune_choice;
 
 enum { TUNE_PROMPT = 256, TUNE_ANSWER = 50 }; /* the guide's case: a prompt of a context of 256, 50 new tokens */
@@ -25,7 +26,7 @@ void tune_key_of(const cli *c, tune_key *out);
 /** The choice kept for this model file here and now. False: none, or the model's hash is not known without reading it. */
 bool tune_find(const cli *c, const char *path, tune_choice *out, int64_t *time_ms);
 /** It was measured for this model on another card, driver or build: worth measuring again. */
-bool tune_is_outdated(const char *path);
+bool tune_is_outdated(const cli *c, const char *path);
 /** Keep it, with the measurements it came from. Errors are printed. */
 bool tune_keep(cli *c, const char *path, const tune_choice *choice, const json_t *curve);
 

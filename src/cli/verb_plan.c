@@ -211,6 +211,7 @@ cli_exit verb_plan(cli *c) {
     if (!st) st = engine_model_opts(c, &o);
     if (!st) st = engine_open(c, name, true, &m);
     if (st) goto done;
+    if (!c->args.as_card) engine_use_tuned(c, galen_model_get_info(m).path, &o);
     if (galen_plan_make(&p, m, &o, &po, &err)) {
         st = engine_fail(c, PHASE_USE, &err);
         goto done;

@@ -19,6 +19,7 @@ typedef struct serving {
     server_model models[MODELS_MAX];
     char names[MODELS_MAX][NAME_BYTES];
     char paths[MODELS_MAX][RESOLVE_PATH_BYTES];
+    galen_model_opts opts[MODELS_MAX];
 } serving;
 
 static volatile sig_atomic_t hang_up;
@@ -79,7 +80,7 @@ static cli_exit add_model(cli *c, serving *v, const char *name) {
         term_error(c, "serve: two models would be called '%s'; rename one file", v->names[i]);
         return CLI_USAGE;
     }
-    v->models[i] = (server_model){v->names[i], v->paths[i]};
+    v->models[i] = (server_model){v->names[i], v->paths[i], NULL};
     v->o.n_models++;
     return CLI_DONE;
 }
@@ -111,6 +112,16 @@ static void read_options(cli *c, serving *v) {
     o->has_vllm_metrics = a->metrics_compat != NULL;
     o->store_path = a->store;
     o->log = is_quiet || a->quiet ? NULL : on_log;
+}
+
+/* Layers and threads; the rows of a pass are the batcher's own. */
+static void use_tuned(cli *c, serving *v) {
+    for (size_t i = 0; i < v->o.n_models; i++) {
+        v->opts[i] = v->o.model;
+        engine_use_tuned(c, v->paths[i], &v->opts[i]);
+        v->opts[i].n_batch = v->o.model.n_batch;
+        v->models[i].opts = &v->opts[i];
+    }
 }
 
 static bool is_stopped(void) {
@@ -175,6 +186,7 @@ cli_exit verb_serve(cli *c) {
     }
     if (!st) {
         v->o.model.n_seqs = 8; /* the batcher's KV memory: eight full contexts */
+        use_tuned(c, v);
         signals_guard_file(v->paths[0]);
         close_curtains();
         st = run(c, v);

@@ -357,7 +357,14 @@ static cli_exit finish(tuner *t) {
         term_error(t->c, "out of memory");
         return st;
     }
-    if (!t->c->args.no_history) (void)tune_keep(t->c, t->path, &t->tries[t->best].choice, tries);
+    if (!t->c->args.no_history) {
+        tune_choice *best = &t->tries[t->best].choice;
+        galen_model_opts usual = t->base;
+        usual.n_ctx = 0;
+        usual.gpu_layers = best->gpu_layers;
+        best->is_default_fit = engine_has_room(t->path, &usual);
+        (void)tune_keep(t->c, t->path, best, tries);
+    }
     if (t->c->args.json)
         st = print_json(t, tries);
     else

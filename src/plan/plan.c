@@ -206,8 +206,8 @@ static galen_status search(plan **best, const plan_request *r, galen_error *err)
 /* ---------------------------------------------------------------- words */
 
 static const char *gib(uint64_t n, char buf[24]) {
-    (void)snprintf(buf, 24, n >= (uint64_t)1 << 27 ? "%.1f GiB" : "%.1f MiB",
-                   (double)n / (n >= (uint64_t)1 << 27 ? 1 << 30 : 1 << 20));
+    (void)snprintf(buf, 24, n >= (uint64_t)1 << 30 ? "%.1f GiB" : "%.1f MiB",
+                   (double)n / (n >= (uint64_t)1 << 30 ? 1 << 30 : 1 << 20));
     return buf;
 }
 

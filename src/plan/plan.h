@@ -83,7 +83,7 @@ typedef struct plan_choice {
     plan *plan; /* NULL when it does not fit */
 } plan_choice;
 
-enum { PLAN_CHOICES = 8 };
+enum { PLAN_CHOICES = 9 };
 
 /** The request with one thing changed at a time. Returns how many were filled; free each plan. NOMEM ends the list early. */
 int32_t plan_choices(const plan_request *r, plan_choice out[PLAN_CHOICES]);

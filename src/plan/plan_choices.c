@@ -97,6 +97,8 @@ static void add_layers(list *l, const plan_request *r) {
     }
     q.gpu_layers = PLAN_AUTO;
     add(l, &q, "as many layers as fit", "--gpu-layers auto");
+    q.device = NULL;
+    add(l, &q, "the processor alone", "--device cpu");
 }
 
 static void add_lean(list *l, const plan_request *r) {

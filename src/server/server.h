@@ -10,7 +10,8 @@
 typedef struct server server; /* its calls: one thread, but for server_drain */
 
 typedef struct server_model {
-    const char *name, *path; /* name: what a request's "model" says */
+    const char *name, *path;      /* name: what a request's "model" says */
+    const galen_model_opts *opts; /* how it is opened; NULL: as the others */
 } server_model;
 
 typedef struct server_opts {

@@ -99,7 +99,7 @@ static bool on_progress(void *user, uint64_t done, uint64_t total) {
 
 static galen_status open_engine(shelf *sh, const book *b, galen_model **m, galen_batcher **batcher, galen_error *err) {
     const server_opts *o = &sh->s->o;
-    galen_model_opts mo = o->model;
+    galen_model_opts mo = b->opts ? *b->opts : o->model;
     galen_batcher_opts bo = galen_batcher_default_opts();
     mo.progress = on_progress;
     mo.progress_user = sh;
@@ -345,6 +345,7 @@ galen_status shelf_open(shelf **out, server *s, galen_error *err) {
     for (size_t i = 0; i < sh->n; i++) {
         sh->books[i].name = s->o.models[i].name;
         sh->books[i].path = s->o.models[i].path;
+        sh->books[i].opts = s->o.models[i].opts;
     }
     sh->books[0].state = WANTED;
     sh->has_thread = pthread_create(&sh->thread, NULL, work, sh) == 0;

@@ -11,6 +11,7 @@ typedef struct shelf shelf;
 /* One model. What follows `is_ready` is there between shelf_take and shelf_give. */
 typedef struct book {
     const char *name, *path;
+    const galen_model_opts *opts;
     model_metrics metrics;
     int state, n_users; /* guarded by the shelf's lock */
     uint64_t used_ns, failed_ns;

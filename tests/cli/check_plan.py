@@ -67,8 +67,8 @@ def check_plans():
 
 
 def check_refusals():
-    r = run("plan", MODEL, "--gpu-layers", "4", fake="memory=4M")
-    check(r.returncode == 5 and "are free" in r.stderr and "--gpu-layers" in r.stderr, "a plan that cannot fit: exit 5 and choices")
+    r = run("plan", MODEL, "--gpu-layers", "4", fake="memory=9M")
+    check(r.returncode == 5 and "are free" in r.stderr and r.stderr.count(" --") == 3, "a plan that cannot fit: exit 5 and choices")
     for args, what in ((["--gpu-layers", "-3"], "gpu-layers"), (["--gpu-layers", "some"], "gpu-layers"), (["--vram-limit", "4 parsecs"], "vram-limit"),
                        (["--vram-limit", "0"], "vram-limit"), (["--as-card", "voodoo2"], "voodoo2"), (["--as-card", "192"], "--vram-limit"),
                        (["--main-gpu", "-1"], "main-gpu")):

@@ -132,6 +132,45 @@ def tune_gpu(tmp, model):
     check("tune: what does not fit is not tried", rc == 0 and all(t["gpu_layers"] <= 0 for t in doc["tries"]), doc.get("tries"))
 
 
+def choose(box, key, layers):
+    """As if tune had chosen so many layers."""
+    sql = "import sqlite3,sys,json\nc=sqlite3.connect(sys.argv[1])\nt,=c.execute('select choice from tune').fetchone()\nd=json.loads(t)\n" \
+          "d.update(gpu_layers=int(sys.argv[2]),is_default_fit=False)\nc.execute('update tune set choice=?',(json.dumps(d),)); c.commit()"
+    subprocess.run([sys.executable, "-c", sql, key, str(layers)], check=True)
+
+
+def tune_room(tmp, model):
+    """Layers tuned for a short context do not fit beside a long one's memory: placed anew, nobody is told of layers "asked for". Also: --db, plan, serve."""
+    folder = tmp + "/tune-room"
+    os.makedirs(folder)
+    box = Box(folder, "memory=12M")
+    db = folder + "/own.db"
+    rc, doc, err = box.json("tune", model, "--quick", "--db", db)
+    check("tune: --db", rc == 0 and os.path.exists(db) and not os.path.exists(folder + "/data/galen/galen.db"), err)
+    choose(box, db, 4)
+    rc, _, err = box.run("complete", model, "-p", "x", "-n", "1", "--ctx", "128", "--db", db)
+    check("tune: room beside a short context", rc == 0 and "tuned: 4 layers" in err and "warning" not in err, err)
+    for more in ([], ["--ctx", "2048"]):
+        rc, _, err = box.run("complete", model, "-p", "x", "-n", "1", "--db", db, *more)
+        check(f"tune: no room beside a long one {more}", rc == 0 and "4 layers that were tuned do not fit" in err and "asked for do not fit" not in err, err)
+    rc, _, err = box.run("complete", model, "-p", "x", "-n", "1", "--ctx", "128")
+    check("tune: in that database alone", rc == 0 and "tuned" not in err, err)
+    box.env["GALEN_DB"] = db
+    rc, doc, err = box.json("plan", model, "--ctx", "128")
+    check("plan shows what would be used", rc == 0 and doc["n_gpu_layers"] == 4 and "tuned: 4 layers" in err, err)
+    rc, doc, err = box.json("plan", model, "--ctx", "128", "--no-tune")
+    check("plan --no-tune", rc == 0 and "tuned" not in err, err)
+    p = subprocess.Popen([GALEN, "serve", model, "--port", "0", "--ctx", "64", "--chat-format", "chatml"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.PIPE, env=box.env, text=True)
+    said = ""
+    while "serving at" not in said and p.poll() is None:
+        said += p.stderr.readline()
+    p.terminate()
+    check("serve uses what was tuned", "tuned: 4 layers" in said and "GPU 4/4 layers" in said, said)
+    check("serve ends", p.wait(30) == 0)
+    p.stderr.close()
+
+
 def listing(tmp, model):
     folder = tmp + "/ps"
     os.makedirs(folder)
@@ -224,6 +263,7 @@ def main():
         listing(tmp, model)
         serving(tmp, model)
         tune_gpu(tmp, model)
+        tune_room(tmp, model)
         tune(tmp, model)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
