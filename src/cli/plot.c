@@ -51,7 +51,7 @@ void plot_text(const plot *p, FILE *out, int n_columns, const char *mark_on, con
 
 /* ---------------------------------------------------------------- SVG */
 
-enum { WIDTH = 720, HEIGHT = 420, LEFT = 70, RIGHT = 20, TOP = 50, BOTTOM = 60 };
+enum { WIDTH = 720, HEIGHT = 420, LEFT = 80, RIGHT = 20, TOP = 50, BOTTOM = 60 };
 
 /* The largest 1, 2 or 5 times a power of ten that makes at least n steps of span. */
 static double nice_step(double span, int n) {
@@ -101,13 +101,12 @@ static frame find_frame(const plot *p) {
             f.x1 = fmax(f.x1, p->series[s].points[i].x);
         }
     if (!(f.x1 >= f.x0)) f.x0 = f.x1 = 0;
-    if (p->is_bars) {
-        f.x0 -= 0.5;
-        f.x1 += 0.5;
-    }
+    const double pad = p->is_bars ? 0.5 : 0.04 * (f.x1 - f.x0); /* a label at an end stays off the axis */
+    f.x0 -= pad;
+    f.x1 += pad;
     if (!(f.y1 > 0)) f.y1 = 1;
     const double step = nice_step(f.y1, 4);
-    f.y1 = ceil(f.y1 / step * 1.02) * step;
+    f.y1 = ceil(f.y1 / step * 1.08) * step; /* a label above the highest stays below the legend */
     return f;
 }
 
@@ -126,7 +125,7 @@ static void put_axes(const plot *p, const frame *f, FILE *out) {
             (void)fputs("</text>\n", out);
         }
     } else if (f->x1 > f->x0) {
-        const double x_step = nice_step(f->x1 - f->x0, 6);
+        const double x_step = fmax(1, nice_step(f->x1 - f->x0, 6)); /* layers and threads are whole */
         for (int i = (int)ceil(f->x0 / x_step); i * x_step <= f->x1 * 1.0001; i++)
             (void)fprintf(out, "<text x='%.1f' y='%d' text-anchor='middle'>%g</text>\n", at_x(f, i * x_step),
                           HEIGHT - BOTTOM + 20, i * x_step);
@@ -144,9 +143,23 @@ static void put_axes(const plot *p, const frame *f, FILE *out) {
 /* Okabe and Ito's palette: told apart by colour-blind readers. */
 static const char *const colors[PLOT_MAX_SERIES] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7"};
 
+/* Four digits, never an exponent of what can be read without. */
+static const char *value_text(double v, char out[32]) {
+    (void)snprintf(out, 32, v >= 1000 ? "%.0f" : "%.4g", v);
+    return out;
+}
+
+static void put_legend(const plot *p, int number, FILE *out) {
+    const int x = LEFT + number * ((WIDTH - LEFT - RIGHT) / p->n_series);
+    (void)fprintf(out, "<rect x='%d' y='34' width='12' height='12' fill='%s'/><text x='%d' y='45'>", x, colors[number], x + 18);
+    put_escaped(out, p->series[number].name);
+    (void)fputs("</text>\n", out);
+}
+
 static void put_series(const plot *p, int number, const frame *f, FILE *out) {
     const plot_series *s = &p->series[number];
     const char *color = colors[number];
+    char value[32];
     const double slot = p->is_bars ? (double)(WIDTH - LEFT - RIGHT) / (f->x1 - f->x0) : 0, width = slot * 0.7 / p->n_series;
     if (!p->is_bars) {
         bool is_open = false;
@@ -172,15 +185,11 @@ static void put_series(const plot *p, int number, const frame *f, FILE *out) {
             (void)fprintf(out, "<line x1='%.1f' x2='%.1f' y1='%.1f' y2='%.1f' class='spread'/>", x, x, at_y(f, q->low),
                           at_y(f, q->high));
         if (p->is_bars || i == s->marked)
-            (void)fprintf(out, "<text x='%.1f' y='%.1f' text-anchor='middle'>%.4g</text>", x, at_y(f, fmax(q->y, q->high)) - 9,
-                          q->y);
+            (void)fprintf(out, "<text x='%.1f' y='%.1f' text-anchor='middle'>%s</text>", x, at_y(f, fmax(q->y, q->high)) - 9,
+                          value_text(q->y, value));
         (void)fputc('\n', out);
     }
-    if (p->n_series < 2) return;
-    (void)fprintf(out, "<rect x='%d' y='34' width='12' height='12' fill='%s'/><text x='%d' y='45'>", LEFT + number * 160, color,
-                  LEFT + number * 160 + 18);
-    put_escaped(out, s->name);
-    (void)fputs("</text>\n", out);
+    if (p->n_series > 1) put_legend(p, number, out);
 }
 
 bool plot_svg(const plot *p, FILE *out) {

@@ -198,6 +198,7 @@ static void print_table(const bench *b, table_kind kind) {
 /* "decode: 8.4 times the CPU alone" for what both runs measured. */
 static void print_speedup(const bench *b, FILE *out) {
     if (b->n_runs < 2) return;
+    if (out == stdout) (void)putchar('\n'); /* Markdown would take it for a row */
     for (int i = 0; i < b->runs[0].n_rows; i++)
         for (int j = 0; j < b->runs[1].n_rows; j++) {
             const bench_row *g = &b->runs[0].rows[i], *h = &b->runs[1].rows[j];

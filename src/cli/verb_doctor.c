@@ -40,9 +40,10 @@ static void print_text(const cli *c, const findings *all) {
         if (r->remedy[0]) term_fact(c, "", 6, "-> %s", term_safe(r->remedy, safe, sizeof safe));
     }
     (void)putchar('\n');
-    term_fact(c, "", 0, "%d ok, %d warnings, %d failures, %d not applicable%s", all->n_of[DOCTOR_OK], all->n_of[DOCTOR_WARN],
-              all->n_of[DOCTOR_FAIL], all->n_of[DOCTOR_SKIP],
-              c->args.all || !all->n_of[DOCTOR_SKIP] ? "" : " (--all shows them)");
+    const int *n = all->n_of;
+    term_fact(c, "", 0, "%d ok, %d warning%s, %d failure%s, %d not applicable%s", n[DOCTOR_OK], n[DOCTOR_WARN],
+              n[DOCTOR_WARN] == 1 ? "" : "s", n[DOCTOR_FAIL], n[DOCTOR_FAIL] == 1 ? "" : "s", n[DOCTOR_SKIP],
+              c->args.all || !n[DOCTOR_SKIP] ? "" : " (--all shows them)");
 }
 
 /* For a bug report: nothing of a patient is in it, and the home folder's name is left out. */

@@ -263,12 +263,17 @@ static void fill_plot(const tuner *t, plot *p) {
         const bool is_on_curve = strcmp(c->kv_type, f->kv_type) == 0 && c->n_batch == f->n_batch &&
                                  (has_gpu ? c->n_threads == f->n_threads && c->gpu_layers >= 0 : true);
         if (!is_on_curve || isnan(c->seconds)) continue;
-        s->points[s->n++] =
-            (plot_point){.x = has_gpu ? c->gpu_layers : c->n_threads, .y = c->seconds, .low = c->seconds, .high = c->seconds};
+        s->points[s->n++] = (plot_point){.x = has_gpu ? c->gpu_layers : c->n_threads,
+                                         .y = c->seconds,
+                                         .low = t->tries[i].fastest,
+                                         .high = t->tries[i].slowest};
     }
     qsort(s->points, (size_t)s->n, sizeof *s->points, by_layers);
+    const tune_choice best = best_of(t); /* marked, or the curve's own best where the choice is not on it */
     for (int i = 0; i < s->n; i++)
         if (s->marked < 0 || s->points[i].y < s->points[s->marked].y) s->marked = i;
+    for (int i = 0; i < s->n; i++)
+        if (s->points[i].y <= best.seconds && s->points[i].y >= best.seconds) s->marked = i;
 }
 
 static json_t *json_tries(const tuner *t) {
