@@ -44,12 +44,21 @@ static galen_status no_memory(galen_error *err) {
     return GALEN_E_NOMEM;
 }
 
+/* Ctrl-C does not wait for a long prompt's end. */
+static bool goes_on(void *user, uint64_t done, uint64_t total) {
+    (void)user;
+    (void)done;
+    (void)total;
+    return !signals_stop();
+}
+
 galen_status bench_prefill(galen_session *s, const galen_model *m, int32_t n, int warmups, int repeats, double *values,
                            galen_error *err) {
     galen_status st = GALEN_OK;
     int32_t *ids = bench_prompt(m, n);
     float *logits = calloc((size_t)galen_model_get_info(m).n_vocab, sizeof *logits);
     if (!ids || !logits) st = no_memory(err);
+    galen_session_set_progress(s, goes_on, NULL);
     for (int run = -warmups; run < repeats && !st; run++) {
         st = galen_session_rewind(s, 0, err);
         const double start = clock_s();
@@ -90,6 +99,7 @@ galen_status bench_decode(galen_session *s, const galen_model *m, int32_t depth,
     if (depth < 1) depth = 1; /* a generation follows at least one token */
     int32_t *ids = bench_prompt(m, depth);
     galen_status st = ids ? greedy_opts(m, n, &o, &bans, err) : no_memory(err);
+    galen_session_set_progress(s, goes_on, NULL);
     if (!st) st = galen_session_rewind(s, 0, err);
     if (!st && depth > 1) st = galen_session_eval(s, ids, depth - 1, NULL, err);
     for (int run = -warmups; run < repeats && !st; run++) {

@@ -1,7 +1,13 @@
 #include "cli/plot.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
+
+const char *plot_value(double v, char out[PLOT_VALUE_BYTES]) {
+    (void)snprintf(out, PLOT_VALUE_BYTES, v >= 1000 ? "%.0f" : "%.4g", v);
+    return out;
+}
 
 /* ---------------------------------------------------------------- text */
 
@@ -25,7 +31,7 @@ static void label_of(const plot *p, const plot_series *s, int i, char *out, size
 void plot_text(const plot *p, FILE *out, int n_columns, const char *mark_on, const char *mark_off) {
     const plot_series *s = &p->series[0];
     const double most = largest(p);
-    char label[64];
+    char label[64], value[PLOT_VALUE_BYTES];
     int widest = 0;
     for (int i = 0; i < s->n; i++) {
         label_of(p, s, i, label, sizeof label);
@@ -43,7 +49,7 @@ void plot_text(const plot *p, FILE *out, int n_columns, const char *mark_on, con
         const int n = most > 0 ? (int)(q->y / most * room + 0.5) : 0;
         (void)fprintf(out, "%s%*s  ", i == s->marked ? mark_on : "", widest, label);
         for (int k = 0; k < n; k++) (void)fputc('#', out);
-        (void)fprintf(out, " %.4g%s%s\n", q->y, i == s->marked ? "  <-" : "", i == s->marked ? mark_off : "");
+        (void)fprintf(out, " %s%s%s\n", plot_value(q->y, value), i == s->marked ? "  <-" : "", i == s->marked ? mark_off : "");
     }
     const bool is_wide = (int)(strlen(p->x_name) + strlen(p->y_name)) + 4 > n_columns;
     (void)fprintf(out, "%*s%s(%s)\n", widest, p->x_name, is_wide ? "\n" : "  ", p->y_name);
@@ -143,12 +149,6 @@ static void put_axes(const plot *p, const frame *f, FILE *out) {
 /* Okabe and Ito's palette: told apart by colour-blind readers. */
 static const char *const colors[PLOT_MAX_SERIES] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7"};
 
-/* Four digits, never an exponent of what can be read without. */
-static const char *value_text(double v, char out[32]) {
-    (void)snprintf(out, 32, v >= 1000 ? "%.0f" : "%.4g", v);
-    return out;
-}
-
 static void put_legend(const plot *p, int number, FILE *out) {
     const int x = LEFT + number * ((WIDTH - LEFT - RIGHT) / p->n_series);
     (void)fprintf(out, "<rect x='%d' y='34' width='12' height='12' fill='%s'/><text x='%d' y='45'>", x, colors[number], x + 18);
@@ -159,7 +159,7 @@ static void put_legend(const plot *p, int number, FILE *out) {
 static void put_series(const plot *p, int number, const frame *f, FILE *out) {
     const plot_series *s = &p->series[number];
     const char *color = colors[number];
-    char value[32];
+    char value[PLOT_VALUE_BYTES];
     const double slot = p->is_bars ? (double)(WIDTH - LEFT - RIGHT) / (f->x1 - f->x0) : 0, width = slot * 0.7 / p->n_series;
     if (!p->is_bars) {
         bool is_open = false;
@@ -186,13 +186,13 @@ static void put_series(const plot *p, int number, const frame *f, FILE *out) {
                           at_y(f, q->high));
         if (p->is_bars || i == s->marked)
             (void)fprintf(out, "<text x='%.1f' y='%.1f' text-anchor='middle'>%s</text>", x, at_y(f, fmax(q->y, q->high)) - 9,
-                          value_text(q->y, value));
+                          plot_value(q->y, value));
         (void)fputc('\n', out);
     }
     if (p->n_series > 1) put_legend(p, number, out);
 }
 
-bool plot_svg(const plot *p, FILE *out) {
+static bool plot_svg(const plot *p, FILE *out) {
     const frame f = find_frame(p);
     (void)fprintf(out,
                   "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %d %d' role='img'>\n"
@@ -205,4 +205,15 @@ bool plot_svg(const plot *p, FILE *out) {
     for (int s = 0; s < p->n_series; s++) put_series(p, s, &f, out);
     (void)fputs("</svg>\n", out);
     return !ferror(out);
+}
+
+cli_exit plot_write(cli *c, const plot *p, const char *path) {
+    char safe[256];
+    errno = 0;
+    FILE *out = fopen(path, "w");
+    const bool is_written = out && plot_svg(p, out) && fflush(out) == 0;
+    const int why = errno;
+    if (out && fclose(out) == 0 && is_written) return CLI_DONE;
+    term_error(c, "%s: cannot be written: %s", term_safe(path, safe, sizeof safe), strerror(why ? why : EIO));
+    return CLI_FAILED;
 }

@@ -2,8 +2,7 @@
 #ifndef GALEN_CLI_PLOT_H
 #define GALEN_CLI_PLOT_H
 
-#include <stdbool.h>
-#include <stdio.h>
+#include "cli/cli.h"
 
 enum { PLOT_MAX_POINTS = 256, PLOT_MAX_SERIES = 4 };
 
@@ -27,11 +26,15 @@ typedef struct plot {
     const char *labels[PLOT_MAX_POINTS];
 } plot;
 
+#define PLOT_VALUE_BYTES 32
+/** Four digits, and no exponent where it can be read without. Returns out. */
+const char *plot_value(double v, char out[PLOT_VALUE_BYTES]);
+
 /** The first series as horizontal bars, one line a point, in n_columns. Colour on/off by the caller's sgr strings ("" for none).
  */
 void plot_text(const plot *p, FILE *out, int n_columns, const char *mark_on, const char *mark_off);
 
-/** A self-contained SVG, 720 x 420, readable on light and dark ground. False when writing failed. */
-bool plot_svg(const plot *p, FILE *out);
+/** A self-contained SVG, 720 x 420, readable on light and dark ground, to a file. FAILED with a message that says why. */
+cli_exit plot_write(cli *c, const plot *p, const char *path);
 
 #endif

@@ -168,17 +168,17 @@ typedef enum table_kind { TABLE_MD, TABLE_CSV, TABLE_NARROW } table_kind;
 static void print_row(const bench *b, table_kind kind, const char *device, const bench_row *w, bool is_compared) {
     const char *unit = w->kind >= BENCH_LOAD ? "s" : "tokens/s";
     double ratio = (double)NAN;
-    char note[64] = "";
+    char note[64] = "", v[3][PLOT_VALUE_BYTES];
     const bool slower = is_compared && is_slower(b, w, &ratio);
     if (!isnan(ratio)) (void)snprintf(note, sizeof note, ", %.2fx%s", ratio, slower ? " SLOWER" : "");
     if (kind == TABLE_CSV)
         (void)printf("\"%s\",%s,%s,%.6g,%.6g,%.6g,%d,%.4g\n", device, w->name, unit, w->stat.median, w->stat.low, w->stat.high,
                      w->stat.n, ratio);
     else if (kind == TABLE_MD)
-        (void)printf("| %-20s | %10.4g | %9.4g to %-8.4g | %s%s |\n", w->name, w->stat.median, w->stat.low, w->stat.high, unit,
-                     note);
+        (void)printf("| %-20s | %10s | %9s to %-8s | %s%s |\n", w->name, plot_value(w->stat.median, v[0]),
+                     plot_value(w->stat.low, v[1]), plot_value(w->stat.high, v[2]), unit, note);
     else
-        (void)printf("  %-16s %9.4g %s%s\n", w->name, w->stat.median, unit, note);
+        (void)printf("  %-16s %9s %s%s\n", w->name, plot_value(w->stat.median, v[0]), unit, note);
 }
 
 static void print_table(const bench *b, table_kind kind) {
@@ -228,16 +228,9 @@ static void fill_plot(const bench *b, plot *p) {
 
 static cli_exit write_svg(bench *b) {
     static plot p; /* large */
-    char safe[256];
     if (!b->c->args.svg) return CLI_DONE;
     fill_plot(b, &p);
-    FILE *out = fopen(b->c->args.svg, "w");
-    const bool is_written = out && plot_svg(&p, out);
-    if ((out && fclose(out)) || !is_written) {
-        term_error(b->c, "%s: cannot be written", term_safe(b->c->args.svg, safe, sizeof safe));
-        return CLI_FAILED;
-    }
-    return CLI_DONE;
+    return plot_write(b->c, &p, b->c->args.svg);
 }
 
 static cli_exit print_json(bench *b) {

@@ -13,7 +13,7 @@
 #include "cli/resolve.h"
 #include "cli/tune.h"
 
-enum { MAX_TRIES = 96, BAR_CELLS = 16 };
+enum { MAX_TRIES = 96, BAR_CELLS = 16, QUICK_S = 55 };
 
 typedef struct try_row {
     tune_choice choice;
@@ -32,6 +32,8 @@ typedef struct tuner {
     try_row tries[MAX_TRIES];
     int n_tries, n_expected;
     int best;
+    double until_s, longest_s; /* with --quick: when to end, and what the longest try took; until_s 0: no end */
+    bool is_cut;               /* candidates were left out for it */
 } tuner;
 
 static bool is_equal(const tune_choice *a, const tune_choice *b) {
@@ -91,6 +93,11 @@ static galen_status consider(tuner *t, tune_choice choice) {
     for (int i = 0; i < t->n_tries; i++)
         if (is_equal(&t->tries[i].choice, &choice)) return GALEN_OK;
     if (t->n_tries == MAX_TRIES) return GALEN_OK;
+    const double start = clock_s();
+    if (t->until_s > 0 && t->n_tries && start + t->longest_s > t->until_s) {
+        t->is_cut = true;
+        return GALEN_OK;
+    }
     try_row *row = &t->tries[t->n_tries];
     *row = (try_row){.choice = choice};
     row->choice.seconds = (double)NAN;
@@ -101,6 +108,7 @@ static galen_status consider(tuner *t, tune_choice choice) {
     (void)snprintf(line, sizeof line, "[%s] %d of about %d: %s", bar, t->n_tries + 1, t->n_expected, what);
     term_progress_text(t->c, line);
     const galen_status st = measure(t, row);
+    t->longest_s = fmax(t->longest_s, clock_s() - start);
     if (st && st != GALEN_E_NOMEM) return st;
     if (!st && (t->best < 0 || row->choice.seconds < t->tries[t->best].choice.seconds)) t->best = t->n_tries;
     t->n_tries++;
@@ -343,16 +351,9 @@ static cli_exit print_json(const tuner *t, const json_t *tries) {
 
 static cli_exit write_svg(const tuner *t) {
     static plot p; /* large */
-    char safe[256];
     if (!t->c->args.svg) return CLI_DONE;
     fill_plot(t, &p);
-    FILE *out = fopen(t->c->args.svg, "w");
-    const bool is_written = out && plot_svg(&p, out);
-    if ((out && fclose(out)) || !is_written) {
-        term_error(t->c, "%s: cannot be written", term_safe(t->c->args.svg, safe, sizeof safe));
-        return CLI_FAILED;
-    }
-    return CLI_DONE;
+    return plot_write(t->c, &p, t->c->args.svg);
 }
 
 static cli_exit finish(tuner *t) {
@@ -389,11 +390,13 @@ cli_exit verb_tune(cli *c) {
     t.c = c;
     t.best = -1;
     t.repeats = c->args.quick ? 2 : 3;
+    t.until_s = c->args.quick ? clock_s() + QUICK_S : 0;
     t.n_answer = c->args.quick ? 8 : TUNE_ANSWER;
     t.base.n_ctx = c->args.ctx ? (int32_t)c->args.ctx : TUNE_PROMPT + TUNE_ANSWER + 1;
     if (look(&t, &err)) return engine_fail(c, PHASE_LOAD, &err);
     const galen_status found = search(&t);
     term_progress_end(c);
+    if (t.is_cut) term_error(c, "--quick ended the search before all were measured; galen tune without it measures on");
     if (found == GALEN_E_CANCELLED || signals_stop()) {
         term_error(c, "interrupted: nothing is kept");
         return signals_stop() ? signals_exit() : CLI_FAILED;
