@@ -124,11 +124,12 @@ static bool was_seen(scan *x) {
     for (int i = 0; i < x->s.n_tokens; i++) {
         const token *t = &x->s.tokens[i];
         uint64_t words[WORD_BYTES / 8 + 2] = {0};
+        const size_t n = ((size_t)t->n + 7) / 8;
         memcpy(words, t->text, t->n);
-        memcpy(&words[WORD_BYTES / 8], &t->value, sizeof t->value);
-        words[WORD_BYTES / 8 + 1] =
-            (uint64_t)t->before << 8 | (uint64_t)t->is_slash_before << 4 | (uint64_t)t->is_glued << 2 | t->is_number;
-        for (size_t k = 0; k < sizeof words / sizeof words[0]; k++) {
+        if (t->is_number) memcpy(&words[n], &t->value, sizeof t->value);
+        words[n + 1] = (uint64_t)t->n << 16 | (uint64_t)t->before << 8 | (uint64_t)t->is_slash_before << 4 |
+                       (uint64_t)t->is_glued << 2 | t->is_number;
+        for (size_t k = 0; k < n + 2; k++) {
             h = (h ^ words[k]) * 1099511628211u;
             h ^= h >> 29;
         }

@@ -10,13 +10,14 @@
 
 enum {
     WORD_BYTES = 32,     /* of a folded word; longer ones are cut      */
-    MAX_LISTS = 4,       /* a word's own symbols, and those of stems that it begins with */
+    MAX_ROWS = 4,        /* a word's own, and those of stems that it begins with */
     MAX_SYMS = 12288,    /* words and classes of all phrases           */
     MAX_TOKENS = 96,     /* words of a sentence; a longer one is cut   */
     MAX_HITS = 256,      /* phrases found in a sentence                */
     MAX_ACTIVE = 96,     /* phrases half-way through, at one word      */
     MAX_CONCEPTS = 1024, /* in the rules                               */
     MAX_STACK = 64,      /* of an expression                           */
+    MAX_GAPS = 8192,     /* nodes after a gap                          */
     MAX_SEEN = 512,      /* sentences remembered                       */
     MAX_FUZZY = 4096,    /* unknown words looked up with one letter wrong, per text: keeps a megabyte within its time */
 };
@@ -24,19 +25,20 @@ enum {
 /* ------------------------------------------------------------ words */
 typedef enum brk { BRK_NONE, BRK_COMMA, BRK_SENTENCE } brk;
 
-typedef struct sym_list {
-    uint32_t first, n; /* in the rules' word_syms */
-} sym_list;
+typedef struct run {
+    uint32_t first, n; /* of an array of the rules */
+} run;
 
 typedef struct token {
     size_t from, to; /* bytes of the text                      */
     double value;    /* of a number, also of "two"             */
     uint32_t known;  /* bit k: the word has known_sym k        */
     brk before;
-    uint8_t n_lists, n;
+    uint64_t mask; /* of its symbols, mod 64 */
+    uint8_t n_rows, n;
     bool is_digits, is_number, is_glued, is_after_dot, is_slash_before;
-    char text[WORD_BYTES]; /* folded: lower case, no accents */
-    sym_list lists[MAX_LISTS];
+    char text[WORD_BYTES];   /* folded: lower case, no accents */
+    uint32_t rows[MAX_ROWS]; /* of the rules' words */
 } token;
 
 typedef struct lexer {
@@ -112,11 +114,12 @@ typedef struct rule {
 } rule;
 
 typedef struct word_row {
-    uint32_t hash, text; /* text: offset in chars; 0 = empty row */
-    int32_t syms;        /* head of a list in links, -1 = none    */
-    sym_list list;       /* the same once the rules are finished  */
-    uint32_t known;      /* of the symbols: bits of known_sym     */
-    float value;         /* of a word that counts; else NaN       */
+    uint32_t hash, text;   /* text: offset in chars; 0 = empty row */
+    int32_t syms;          /* head of a list in links, -1 = none    */
+    run list, says, opens; /* once the rules are finished: in word_syms, says, openings */
+    uint64_t mask;         /* of the symbols, mod 64                */
+    uint32_t known;        /* of the symbols: bits of known_sym     */
+    float value;           /* of a word that counts; else NaN       */
     uint8_t n;
 } word_row;
 typedef struct link {
@@ -128,8 +131,14 @@ typedef struct trie_node {
     int32_t outs, gaps; /* lists in links: concepts here; nodes after a gap */
     uint32_t edges;     /* of the finished rules: [edges, edges + n_edges) in edges */
     uint16_t n_edges;
-    uint8_t gap; /* words that may be skipped before the next */
+    uint16_t gap; /* of a node after a gap: which; 0 = of none */
 } trie_node;
+/* A phrase that a word begins and that goes on: the node it leads to, and what leads on from there. */
+typedef struct opening {
+    uint64_t mask;
+    uint32_t node;
+    uint16_t gap; /* of the node */
+} opening;
 typedef struct edge {
     uint32_t node, sym, to; /* to 0 = empty row: nothing leads to the root */
 } edge;
@@ -175,17 +184,19 @@ struct triage_rules {
     word_row *stems; /* by their first four bytes: a list of rows in words, "bleed*" */
     word_row *deletes;
     uint16_t *word_syms;
+    uint16_t *says;    /* concepts that a word alone says */
+    opening *openings; /* phrases that it begins          */
     link *links;
     trie_node *nodes;
+    uint8_t gap_words[MAX_GAPS]; /* how many words a gap may skip; from 1 on */
     edge *edges;
-    uint32_t *roots; /* [n_syms]: the node that a symbol opens, 0 = none */
     concept *concepts;
     rule *rules;
     op *ops;
     span32 *groups;
     int32_t *concept_groups; /* [n_concepts]: list in links of groups that look at it */
     size_t n_chars, cap_chars, n_words, cap_words, n_stems, cap_stems, n_deletes, cap_deletes, n_links, cap_links, n_nodes,
-        cap_nodes, n_edges, cap_edges, cap_roots, n_syms, n_concepts, cap_concepts, n_rules, cap_rules, n_ops, cap_ops, n_groups,
+        n_gaps, cap_nodes, n_edges, cap_edges, n_syms, n_concepts, cap_concepts, n_rules, cap_rules, n_ops, cap_ops, n_groups,
         cap_groups;
     uint16_t cue_concept[N_CUES];
     uint16_t pregnant, postpartum, female, male, severe; /* concepts */
@@ -230,6 +241,7 @@ typedef struct scan {
     found found[MAX_CONCEPTS];
     uint32_t n_words, stamps[MAX_SYMS]; /* the last word that had the symbol */
     range vars[N_VARS];
+    uint8_t waits[MAX_GAPS]; /* where a gap's node stands among the places; checked there */
     uint64_t seen[MAX_SEEN]; /* sentences already read, by their words: the same words say nothing new */
     uint64_t groups[16];     /* bits: the group was true in some sentence */
     uint32_t group_at[1024]; /* the last sentence that the group was tried in */

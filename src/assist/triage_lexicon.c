@@ -191,10 +191,11 @@ uint32_t lexicon_step(triage_rules *r, uint32_t node, uint32_t sym) {
 
 uint32_t lexicon_gap(triage_rules *r, uint32_t node, uint8_t gap) {
     for (int32_t k = r->nodes[node].gaps; k >= 0; k = r->links[k].next)
-        if (r->nodes[r->links[k].value].gap == gap) return r->links[k].value;
-    const uint32_t to = new_node(r);
+        if (r->gap_words[r->nodes[r->links[k].value].gap] == gap) return r->links[k].value;
+    const uint32_t to = r->n_gaps + 1 < MAX_GAPS ? new_node(r) : 0;
     if (!to) return 0;
-    r->nodes[to].gap = gap;
+    r->nodes[to].gap = (uint16_t)++r->n_gaps;
+    r->gap_words[r->n_gaps] = gap;
     int32_t head = r->nodes[node].gaps;
     if (!lexicon_link(r, &head, to)) return 0;
     r->nodes[node].gaps = head;
@@ -226,7 +227,9 @@ static bool pack_edges(triage_rules *r) {
     }
     for (size_t i = 0; i < r->cap_edges; i++) {
         const edge e = r->edges[i];
-        if (e.to) rows[r->nodes[e.node].edges + r->nodes[e.node].n_edges++] = e;
+        if (!e.to) continue;
+        rows[r->nodes[e.node].edges + r->nodes[e.node].n_edges++] = e;
+        r->nodes[e.node].mask |= 1ull << (e.sym & 63);
     }
     free(r->edges);
     r->edges = rows;
@@ -250,10 +253,54 @@ static bool pack_syms(triage_rules *r) {
             const uint32_t sym = r->links[k].value;
             r->word_syms[n++] = (uint16_t)sym;
             if (sym < N_KNOWN_SYMS) w->known |= 1u << sym;
+            w->mask |= 1ull << (sym & 63);
         }
         w->list.n = (uint32_t)n - w->list.first;
     }
     return true;
+}
+
+/* What each word says alone and what it begins, in the order of its symbols: once to count (says NULL), once to write. */
+static void find_openings(triage_rules *r, const uint32_t *roots, size_t *n_says, size_t *n_opens) {
+    *n_says = *n_opens = 0;
+    for (size_t i = 0; i < r->cap_words; i++) {
+        word_row *w = &r->words[i];
+        const run before = {(uint32_t)*n_says, (uint32_t)*n_opens};
+        for (uint32_t k = 0; k < w->list.n; k++) {
+            const uint32_t id = roots[r->word_syms[w->list.first + k]];
+            const trie_node *nd = &r->nodes[id];
+            for (int32_t l = id ? nd->outs : -1; l >= 0; l = r->links[l].next, ++*n_says)
+                if (r->says) r->says[*n_says] = (uint16_t)r->links[l].value;
+            if (id && nd->n_edges) {
+                if (r->openings) r->openings[*n_opens] = (opening){.mask = nd->mask, .node = id};
+                ++*n_opens;
+            }
+            for (int32_t l = id ? nd->gaps : -1; l >= 0; l = r->links[l].next, ++*n_opens) {
+                const trie_node *after = &r->nodes[r->links[l].value];
+                if (r->openings)
+                    r->openings[*n_opens] = (opening){.mask = after->mask, .node = r->links[l].value, .gap = after->gap};
+            }
+        }
+        w->says = (run){before.first, (uint32_t)*n_says - before.first};
+        w->opens = (run){before.n, (uint32_t)*n_opens - before.n};
+    }
+}
+
+static bool pack_openings(triage_rules *r, const uint32_t *roots) {
+    size_t n_says, n_opens;
+    find_openings(r, roots, &n_says, &n_opens);
+    r->says = malloc((n_says + 1) * sizeof *r->says);
+    r->openings = malloc((n_opens + 1) * sizeof *r->openings);
+    if (!r->says || !r->openings) return false;
+    find_openings(r, roots, &n_says, &n_opens);
+    return true;
+}
+
+/* The nodes that symbols lead to from the root: asked before the edges are packed. */
+static uint32_t *find_roots(const triage_rules *r) {
+    uint32_t *roots = calloc(r->n_syms + 1, sizeof *roots);
+    for (size_t s = 0; roots && s < r->n_syms; s++) roots[s] = child(r, 0, (uint32_t)s);
+    return roots;
 }
 
 static bool add_deletes(triage_rules *r, const word_row *w) {
@@ -268,11 +315,10 @@ static bool add_deletes(triage_rules *r, const word_row *w) {
 }
 
 bool lexicon_finish(triage_rules *r) {
-    r->cap_roots = r->n_syms;
-    r->roots = calloc(r->n_syms + 1, sizeof *r->roots);
-    if (!r->roots) return false;
-    for (size_t s = 0; s < r->n_syms; s++) r->roots[s] = child(r, 0, (uint32_t)s);
-    if (!pack_edges(r) || !pack_syms(r)) return false;
+    uint32_t *roots = find_roots(r);
+    const bool is_packed = roots && pack_edges(r) && pack_syms(r) && pack_openings(r, roots);
+    free(roots);
+    if (!is_packed) return false;
     for (size_t i = 0; i < r->cap_words; i++)
         if (!add_deletes(r, &r->words[i])) return false;
     /* A stem's list names its word; now that no word moves any more, by its row. */
@@ -303,27 +349,31 @@ static bool is_misspelling(const char *a, size_t n, const char *b, size_t m) {
 
 /* ------------------------------------------------------------ looking up */
 
-static void add_row(token *t, const word_row *w) {
-    if (t->n_lists < MAX_LISTS && w->list.n) t->lists[t->n_lists++] = w->list;
+static void add_row(const triage_rules *r, token *t, const word_row *w) {
+    if (t->n_rows < MAX_ROWS && w->list.n) {
+        t->rows[t->n_rows++] = (uint32_t)(w - r->words);
+        t->mask |= w->mask;
+    }
     t->known |= w->known;
     if (!isnan(w->value)) t->is_number = true, t->value = (double)w->value;
 }
 
 bool lexicon_lookup(const triage_rules *r, token *t) {
-    t->n_lists = 0;
+    t->n_rows = 0;
+    t->mask = 0;
     t->known = 0;
     const char *text = t->is_digits ? "@#" : t->text;
     const size_t n = t->is_digits ? 2 : t->n;
     const word_row *w = r->cap_words ? find_row(r, r->words, r->cap_words, hash_bytes(text, n), text, n) : NULL;
     const bool is_known = w && w->hash;
-    if (is_known) add_row(t, w);
+    if (is_known) add_row(r, t, w);
     if (t->is_digits || t->n < STEM_BYTES || !r->cap_stems) return is_known;
     const word_row *stem = find_row(r, r->stems, r->cap_stems, hash_bytes(t->text, STEM_BYTES), t->text, STEM_BYTES);
     bool has_stem = false;
     for (int32_t k = stem->hash ? stem->syms : -1; k >= 0; k = r->links[k].next) {
         const word_row *s = &r->words[r->links[k].value];
         if (s->n - 1 > t->n || memcmp(r->chars + s->text, t->text, (size_t)s->n - 1) != 0) continue;
-        add_row(t, s);
+        add_row(r, t, s);
         has_stem = true;
     }
     return is_known || has_stem;
@@ -339,7 +389,7 @@ static bool fuzzy_key(const triage_rules *r, token *t, const char *key, size_t n
     for (int32_t k = d->hash ? d->syms : -1; k >= 0; k = r->links[k].next) {
         const size_t text = r->links[k].value >> 6, m = r->links[k].value & 63;
         if (!is_misspelling(t->text, t->n, r->chars + text, m)) continue;
-        add_row(t, find_row(r, r->words, r->cap_words, hash_bytes(r->chars + text, m), r->chars + text, m));
+        add_row(r, t, find_row(r, r->words, r->cap_words, hash_bytes(r->chars + text, m), r->chars + text, m));
         return true;
     }
     return false;

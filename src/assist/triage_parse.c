@@ -456,7 +456,8 @@ void triage_rules_free(triage_rules *r) {
     free(r->links);
     free(r->nodes);
     free(r->edges);
-    free(r->roots);
+    free(r->says);
+    free(r->openings);
     free(r->concepts);
     free(r->rules);
     free(r->ops);

@@ -134,6 +134,10 @@ static unit skip_breaks(const lexer *x, size_t *pos, token *t) {
     const size_t start = *pos;
     bool is_hard = false; /* ended by more than a dot, which an abbreviation has too */
     while (*pos < x->n) {
+        if (x->s[*pos] == ' ') { /* the usual case */
+            ++*pos;
+            continue;
+        }
         u = unit_at(x, *pos);
         if (u.kind != IS_BREAK && u.kind != IS_INVISIBLE) break;
         brk b = BRK_NONE;
@@ -208,6 +212,13 @@ static void lex_word(lexer *x, token *t) {
     size_t n_units = 0;
     bool is_dotted = false;
     while (x->pos < x->n) {
+        const char low = (char)(x->s[x->pos] | 0x20);
+        if (low >= 'a' && low <= 'z') { /* the usual case */
+            if (t->n + 1 < WORD_BYTES) t->text[t->n++] = low;
+            n_units++;
+            x->pos++;
+            continue;
+        }
         const unit u = unit_at(x, x->pos);
         const size_t next = x->pos + u.n_bytes;
         if (u.kind == IS_LETTER) {
