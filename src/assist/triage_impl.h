@@ -183,6 +183,7 @@ struct triage_rules {
     word_row *words; /* open addressing */
     word_row *stems; /* by their first four bytes: a list of rows in words, "bleed*" */
     word_row *deletes;
+    uint32_t *word_hashes, *stem_hashes; /* of the rows, close together: most look-ups end here */
     uint16_t *word_syms;
     uint16_t *says;    /* concepts that a word alone says */
     opening *openings; /* phrases that it begins          */

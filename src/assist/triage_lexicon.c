@@ -314,6 +314,12 @@ static bool add_deletes(triage_rules *r, const word_row *w) {
     return true;
 }
 
+static uint32_t *hashes_of(const word_row *table, size_t cap) {
+    uint32_t *hashes = malloc((cap + 1) * sizeof *hashes);
+    for (size_t i = 0; hashes && i < cap; i++) hashes[i] = table[i].hash;
+    return hashes;
+}
+
 bool lexicon_finish(triage_rules *r) {
     uint32_t *roots = find_roots(r);
     const bool is_packed = roots && pack_edges(r) && pack_syms(r) && pack_openings(r, roots);
@@ -321,6 +327,9 @@ bool lexicon_finish(triage_rules *r) {
     if (!is_packed) return false;
     for (size_t i = 0; i < r->cap_words; i++)
         if (!add_deletes(r, &r->words[i])) return false;
+    r->word_hashes = hashes_of(r->words, r->cap_words);
+    r->stem_hashes = hashes_of(r->stems, r->cap_stems);
+    if (!r->word_hashes || !r->stem_hashes) return false;
     /* A stem's list names its word; now that no word moves any more, by its row. */
     for (size_t i = 0; i < r->cap_stems; i++) {
         for (int32_t k = r->stems[i].hash ? r->stems[i].syms : -1; k >= 0; k = r->links[k].next) {
@@ -349,6 +358,16 @@ static bool is_misspelling(const char *a, size_t n, const char *b, size_t m) {
 
 /* ------------------------------------------------------------ looking up */
 
+/* The row of a word in a finished table; NULL when it is not there. */
+static const word_row *seek(const triage_rules *r, const word_row *table, const uint32_t *hashes, size_t cap, const char *word,
+                            size_t n) {
+    const uint32_t hash = hash_bytes(word, n);
+    for (size_t k = hash & (cap - 1); hashes[k]; k = (k + 1) & (cap - 1)) {
+        if (hashes[k] == hash && table[k].n == n && memcmp(r->chars + table[k].text, word, n) == 0) return &table[k];
+    }
+    return NULL;
+}
+
 static void add_row(const triage_rules *r, token *t, const word_row *w) {
     if (t->n_rows < MAX_ROWS && w->list.n) {
         t->rows[t->n_rows++] = (uint32_t)(w - r->words);
@@ -364,13 +383,13 @@ bool lexicon_lookup(const triage_rules *r, token *t) {
     t->known = 0;
     const char *text = t->is_digits ? "@#" : t->text;
     const size_t n = t->is_digits ? 2 : t->n;
-    const word_row *w = r->cap_words ? find_row(r, r->words, r->cap_words, hash_bytes(text, n), text, n) : NULL;
-    const bool is_known = w && w->hash;
+    const word_row *w = r->cap_words ? seek(r, r->words, r->word_hashes, r->cap_words, text, n) : NULL;
+    const bool is_known = w != NULL;
     if (is_known) add_row(r, t, w);
     if (t->is_digits || t->n < STEM_BYTES || !r->cap_stems) return is_known;
-    const word_row *stem = find_row(r, r->stems, r->cap_stems, hash_bytes(t->text, STEM_BYTES), t->text, STEM_BYTES);
+    const word_row *stem = seek(r, r->stems, r->stem_hashes, r->cap_stems, t->text, STEM_BYTES);
     bool has_stem = false;
-    for (int32_t k = stem->hash ? stem->syms : -1; k >= 0; k = r->links[k].next) {
+    for (int32_t k = stem ? stem->syms : -1; k >= 0; k = r->links[k].next) {
         const word_row *s = &r->words[r->links[k].value];
         if (s->n - 1 > t->n || memcmp(r->chars + s->text, t->text, (size_t)s->n - 1) != 0) continue;
         add_row(r, t, s);
@@ -380,8 +399,7 @@ bool lexicon_lookup(const triage_rules *r, token *t) {
 }
 
 bool lexicon_knows(const triage_rules *r, const char *word, size_t n) {
-    const word_row *w = r->cap_words ? find_row(r, r->words, r->cap_words, hash_bytes(word, n), word, n) : NULL;
-    return w && w->hash;
+    return r->cap_words && seek(r, r->words, r->word_hashes, r->cap_words, word, n);
 }
 
 static bool fuzzy_key(const triage_rules *r, token *t, const char *key, size_t n) {

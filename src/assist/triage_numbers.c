@@ -60,8 +60,9 @@ static bool is_time_unit(const token *t) {
            token_has(t, SYM_HOUR) || token_has(t, SYM_MINUTE);
 }
 
-static bool is_text(const token *t, const char *word) {
-    return strcmp(t->text, word) == 0;
+static inline bool is_text(const token *t, const char *word) {
+    const size_t n = strlen(word);
+    return t->n == n && memcmp(t->text, word, n) == 0;
 }
 
 /* ------------------------------------------------------------ measurements */

@@ -457,6 +457,8 @@ void triage_rules_free(triage_rules *r) {
     free(r->nodes);
     free(r->edges);
     free(r->says);
+    free(r->word_hashes);
+    free(r->stem_hashes);
     free(r->openings);
     free(r->concepts);
     free(r->rules);

@@ -138,6 +138,11 @@ static unit skip_breaks(const lexer *x, size_t *pos, token *t) {
             ++*pos;
             continue;
         }
+        const char low = (char)(x->s[*pos] | 0x20);
+        if (low >= 'a' && low <= 'z') {
+            u = (unit){.kind = IS_LETTER, .cp = (unsigned char)x->s[*pos], .n_bytes = 1};
+            break;
+        }
         u = unit_at(x, *pos);
         if (u.kind != IS_BREAK && u.kind != IS_INVISIBLE) break;
         brk b = BRK_NONE;
