@@ -245,6 +245,7 @@ typedef struct galen_assist_usage {
     int32_t n_calls;                         /* of the engine, each token sampled one by one counted                   */
     double prefill_s, decode_s, score_s;     /* seconds */
     double first_condition_s, ranked_s;      /* since the call began: the first name is whole; the five are ranked */
+    double total_s;                          /* of the call */
 } galen_assist_usage;
 
 /** Words of the user that speak for or against a condition: bytes [from, to) of the symptoms, a clause cut by this software. */

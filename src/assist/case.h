@@ -115,7 +115,7 @@ typedef struct item {
     char key[ITEM_BYTES];    /* its words: item_rules.key */
     galen_code code;         /* of names, with a table */
     size_t n_text;
-    bool is_cut;
+    bool is_cut, is_kept; /* is_kept: whole, and told from those kept before it */
 } item;
 
 /* What an item is and how it ends. */
@@ -134,6 +134,8 @@ typedef struct item_rules {
 
 /** Make the session hold the tokens and leave the last one (at least) to be evaluated. Takes *t over, also on failure. */
 galen_status edge_start(galen_assistant *a, galen_tokens *t, galen_error *err);
+/** Make the session hold what the looks begin with: *n_held tokens of each, fewer than its `from`. */
+galen_status edge_hold(galen_assistant *a, const look *looks, int32_t n, int32_t *n_held, galen_error *err);
 /** Read the looks, n of them together: what they have in common is evaluated once, and held. Frees their tokens, also on failure.
  */
 galen_status edge_look(galen_assistant *a, look *looks, int32_t n, galen_error *err);
@@ -166,6 +168,11 @@ bool items_find_starts(galen_assistant *a);
 galen_status items_write(galen_assistant *a, const item_rules *rules, const galen_tokens literals[ITEMS_MAX],
                          item items[ITEMS_MAX], galen_error *err);
 
+/** Write five items at once, each behind its own text: rounds of drafts, in which those that cannot be told from one that is kept
+ *  are written anew. looks: the texts, freed, also on failure. Errors  as items_write. */
+galen_status items_write_apart(galen_assistant *a, const item_rules *rules, look looks[ITEMS_MAX], item items[ITEMS_MAX],
+                               galen_error *err);
+
 /* ---- score.c: reading log-probabilities */
 
 /** Log of the sum of exp(l). */
@@ -185,8 +192,8 @@ double score_odds(const galen_assistant *a, const double *logprobs);
 /** The model chooses among the five and "other", in all six cyclic orders: into d->conditions[].choice_logprob, choice_other,
  *  has_choice, label_mass. */
 galen_status choose(galen_assistant *a, galen_differential *d, galen_error *err);
-/** Ask anew for the first name, n_samples times: into n_votes, and into n_samples how many named anything. Takes the names' prompt
- *  over, also on failure. */
+/** Ask anew for the first name, n_samples times: into n_votes, and into n_samples how many named anything. Takes the names'
+ * prompt over, also on failure. */
 galen_status samples_vote(galen_assistant *a, galen_tokens *prompt, galen_differential *d, galen_error *err);
 /** The quotes for and against, and evidence_bits. */
 galen_status evidence_find(galen_assistant *a, galen_differential *d, galen_error *err);

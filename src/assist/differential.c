@@ -151,6 +151,7 @@ galen_status galen_assistant_diagnose(galen_assistant *a, const char *symptoms, 
     if (!st) st = assist_check_cancel(a, err);
     if (!st) st = diagnose(a, &found, err);
     if (st) return assist_end(a, st);
+    a->usage.total_s = assist_now_s() - a->began_s;
     found.usage = a->usage;
     a->found = *out = found;
     a->c.has_conditions = true;

@@ -71,8 +71,7 @@ static int32_t n_common(const look *looks, int32_t n) {
     return common;
 }
 
-/* The session holds what the looks begin with: *n_held tokens of them. */
-static galen_status hold_common(galen_assistant *a, const look *looks, int32_t n, int32_t *n_held, galen_error *err) {
+galen_status edge_hold(galen_assistant *a, const look *looks, int32_t n, int32_t *n_held, galen_error *err) {
     const int32_t common = n_common(looks, n);
     const int32_t held = n_same(looks[0].t.ids, a->held.ids, common < a->n_held ? common : a->n_held);
     const bool is_worth = (common - held) * (n - 1) > HOLD_ROWS;
@@ -104,9 +103,10 @@ static galen_branch branch_of(const look *l, int32_t n_held, int32_t *after, int
 
 static galen_status read_looks(galen_assistant *a, const look *looks, int32_t n, galen_error *err) {
     int32_t n_held, n_wanted = 0, at = 0;
-    galen_status st = hold_common(a, looks, n, &n_held, err);
+    galen_status st = edge_hold(a, looks, n, &n_held, err);
     if (st) return st;
     for (int32_t i = 0; i < n; i++) n_wanted += n_own(&looks[i]) + looks[i].n_ids;
+    if (n_wanted == 0) return GALEN_OK;
     galen_branch *branches = calloc((size_t)n, sizeof *branches);
     int32_t *after = calloc((size_t)n_wanted, sizeof *after), *ids = calloc((size_t)n_wanted, sizeof *ids);
     if (!branches || !after || !ids) st = galen_fail(err, GALEN_E_NOMEM, 0, "%d readings", n);

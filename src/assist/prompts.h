@@ -12,7 +12,7 @@ typedef enum prompt_id {
     PROMPT_YES,       /* would a patient with a condition say yes?           */
     PROMPT_REPLY,     /* what would a patient with a condition answer?       */
     PROMPT_URGENT,    /* is it an emergency?                                 */
-    PROMPT_QUESTIONS, /* five questions on a case                            */
+    PROMPT_QUESTIONS, /* a question on a case, for one of its conditions */
     PROMPT_FOLLOWUP,  /* five questions on conditions alone                  */
     N_PROMPTS
 } prompt_id;

@@ -77,9 +77,25 @@ static galen_status show_questions(galen_assistant *a, galen_error *err) {
         for (; k > 0 && by_bits(&w->questions[k - 1], &q) > 0; k--) w->questions[k] = w->questions[k - 1];
         w->questions[k] = q;
     }
+    a->usage.total_s = assist_now_s() - a->began_s;
     w->usage = a->usage;
     gain_missing(a);
     return assist_send(a, &(galen_assist_event){.part = GALEN_PART_QUESTIONS, .questions = w}, err);
+}
+
+/* One behind a beginning of its own for each condition, the likeliest first. */
+static galen_status write_apart(galen_assistant *a, prompt_values *v, item items[ITEMS_MAX], galen_error *err) {
+    look looks[ITEMS_MAX] = {{.from = 0}};
+    galen_status st = GALEN_OK;
+    for (int i = 0; i < ITEMS_MAX && !st; i++) {
+        v->of[FIELD_CONDITION] = a->found.conditions[i].name;
+        st = edge_prompt(a, PROMPT_QUESTIONS, v, &looks[i].t, err);
+        if (!st) st = edge_fits(a, looks[i].t.n, QUESTION_TOKENS / ITEMS_MAX, "symptoms and conditions make", err);
+        looks[i].from = (int32_t)looks[i].t.n;
+    }
+    if (!st) return items_write_apart(a, &question_rules, looks, items, err);
+    looks_free(looks, ITEMS_MAX);
+    return st;
 }
 
 galen_status questions_more(galen_assistant *a, galen_error *err) {
@@ -91,11 +107,11 @@ galen_status questions_more(galen_assistant *a, galen_error *err) {
     if (!items) return galen_fail(err, GALEN_E_NOMEM, 0, "five items");
     name_conditions(&a->found, names, sizeof names, &average);
     (void)snprintf(confidence, sizeof confidence, "%.2f", average);
-    const prompt_values v = {.of = {[FIELD_SYMPTOMS] = c->field,
-                                    [FIELD_ANSWERS] = c->answers,
-                                    [FIELD_CONDITIONS] = names,
-                                    [FIELD_CONFIDENCE] = confidence}};
-    galen_status st = write_five(a, PROMPT_QUESTIONS, &v, items, err);
+    prompt_values v = {.of = {[FIELD_SYMPTOMS] = c->field,
+                              [FIELD_ANSWERS] = c->answers,
+                              [FIELD_CONDITIONS] = names,
+                              [FIELD_CONFIDENCE] = confidence}};
+    galen_status st = write_apart(a, &v, items, err);
     const int32_t first = c->n_list;
     for (int i = 0; i < ITEMS_MAX && !st; i++) {
         asked *q = &c->list[first + i];
@@ -148,6 +164,7 @@ galen_status galen_assistant_questions_on(galen_assistant *a, const char *contex
     if (!st) st = write_five(a, PROMPT_FOLLOWUP, &v, items, err);
     a->c = kept;
     for (int i = 0; i < ITEMS_MAX && !st; i++) take_question(&items[i], &out->questions[i]);
+    a->usage.total_s = assist_now_s() - a->began_s;
     if (!st) out->usage = a->usage;
     free(items);
     free(line);

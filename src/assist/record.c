@@ -130,9 +130,10 @@ static json_t *disagreement_of(uint32_t bits, int *bad) {
 }
 
 static json_t *timings_of(const galen_assist_usage *u) {
-    return json_pack("{s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "n_prompt", u->n_prompt, "n_generated", u->n_generated,
+    return json_pack("{s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "n_prompt", u->n_prompt, "n_generated", u->n_generated,
                      "n_scored", u->n_scored, "n_calls", u->n_calls, "prefill_s", u->prefill_s, "decode_s", u->decode_s,
-                     "score_s", u->score_s, "first_condition_s", u->first_condition_s, "ranked_s", u->ranked_s);
+                     "score_s", u->score_s, "first_condition_s", u->first_condition_s, "ranked_s", u->ranked_s, "total_s",
+                     u->total_s);
 }
 
 static int add_run(json_t *root, const record_run *run) {

@@ -9,9 +9,10 @@
 #include "cli/ranking.h"
 
 static json_t *json_usage(const galen_assist_usage *u) {
-    return json_pack("{s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "n_prompt", u->n_prompt, "n_generated", u->n_generated,
+    return json_pack("{s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "n_prompt", u->n_prompt, "n_generated", u->n_generated,
                      "n_scored", u->n_scored, "n_calls", u->n_calls, "prefill_s", u->prefill_s, "decode_s", u->decode_s,
-                     "score_s", u->score_s, "first_condition_s", u->first_condition_s, "ranked_s", u->ranked_s);
+                     "score_s", u->score_s, "first_condition_s", u->first_condition_s, "ranked_s", u->ranked_s, "total_s",
+                     u->total_s);
 }
 
 /* q NULL: the questions failed, and `why` says how. */
