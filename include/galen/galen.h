@@ -79,7 +79,7 @@ typedef enum galen_notice {
 /** Called from the thread that opens a model or evaluates; text holds nothing of the user's. */
 typedef void (*galen_notice_fn)(void *user, galen_notice kind, const char *text);
 
-enum { GALEN_GPU_LAYERS_AUTO = -1, GALEN_GPU_LAYERS_ALL = 0x7fffffff };
+enum { GALEN_GPU_LAYERS_AUTO = -1, GALEN_GPU_LAYERS_ALL = 0x7fffffff, GALEN_STREAM_NONE = -1 };
 
 typedef struct galen_model_opts {
     size_t size;        /* sizeof(galen_model_opts)                                          */
@@ -108,6 +108,8 @@ typedef struct galen_model_opts {
     const char *cache_dir; /* folder that keeps measured speeds; NULL = measured whenever they matter */
     galen_notice_fn notice;
     void *notice_user;
+    int32_t stream_layers; /* of so many of the host's layers the GPU fetches the feed-forward in every step, while the processor
+                            * computes others; 0 = as many as the plan finds best, GALEN_STREAM_NONE */
 } galen_model_opts;
 
 GALEN_API galen_model_opts galen_model_default_opts(void);
@@ -133,6 +135,7 @@ typedef struct galen_model_info {
     int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_ctx_train;
     uint64_t n_params, weight_bytes, file_bytes;
     int32_t n_files;
+    int32_t n_streamed; /* host layers whose feed-forward the GPU fetches in every step */
 } galen_model_info;
 
 GALEN_API galen_model_info galen_model_get_info(const galen_model *m);
@@ -167,6 +170,7 @@ typedef struct galen_plan_info {
     double host_read, gpu_read, upload; /* bytes a second reckoned with                                */
     bool is_measured;                   /* they were measured here                                     */
     bool is_exact;                      /* the plugin's own counting; else the CPU's stands in for it   */
+    int32_t n_streamed;                 /* host layers whose feed-forward the GPU fetches in every step     */
 } galen_plan_info;
 
 typedef struct galen_plan_opts {
@@ -182,6 +186,8 @@ GALEN_API galen_plan_opts galen_plan_default_opts(void);
 GALEN_API galen_status galen_plan_make(galen_plan **out, const galen_model *m, const galen_model_opts *opts,
                                        const galen_plan_opts *plan, galen_error *err);
 GALEN_API void galen_plan_close(galen_plan *p); /* NULL is fine */
+/** Seconds that a prompt of so many tokens and an answer should take. */
+GALEN_API double galen_plan_seconds(const galen_plan *p, int32_t n_prompt, int32_t n_answer);
 GALEN_API galen_plan_info galen_plan_get_info(const galen_plan *p);
 
 typedef struct galen_plan_tensor {

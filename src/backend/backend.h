@@ -53,8 +53,11 @@ typedef struct backend_config {
     int32_t device;          /* index among the plugin's devices                   */
     uint64_t memory_limit;   /* bytes of device memory it may hold in all; 0 = no limit */
     const uint8_t *parts;    /* [n_layer] of PART_; NULL = both parts of each; read, not kept */
-    const uint8_t *streamed; /* [n_layer] parts whose weights the device may fetch from the host for one large batch, of
-                              * STREAM_MIN_ROWS or more; NULL = none; read, not kept                                  */
+    const uint8_t *streamed; /* [n_layer] parts whose weights the device fetches from the host for one large batch, of
+                              * stream_rows or more; NULL = none; read, not kept                                      */
+    const uint8_t *fetched;  /* [n_layer] of streamed: feed-forwards that it fetches for every batch, however small, one after
+                              * the other, while the host computes; NULL = none; read, not kept                        */
+    int32_t stream_rows;     /* 0 = STREAM_MIN_ROWS */
     bool has_embed, has_head;
 } backend_config;
 
@@ -71,7 +74,7 @@ typedef struct work_limits {
     bool is_uniform; /* a lone row takes the way of several, where that differs: its bytes are the same alone and in company */
 } work_limits;
 
-/* Rows up to which a batch never streams: such batches are recorded as graphs. */
+/* Rows from which on a batch may stream what is not fetched anyway: smaller ones are recorded as graphs. */
 enum { STREAM_MIN_ROWS = 33, STREAM_LAYERS = 2 };
 
 /* How the token after an output row is chosen. */

@@ -32,6 +32,7 @@ typedef struct device_speed {
     double read;   /* bytes a second of device memory                 */
     double upload; /* bytes a second from pinned host memory          */
     double hop_s;  /* seconds to bring a row to the device and back   */
+    bool can_pull; /* it takes a mapped file's pages by itself        */
 } device_speed;
 
 typedef struct backend_plugin {
@@ -46,6 +47,9 @@ typedef struct backend_plugin {
     galen_status (*info)(int32_t index, device_info *out, galen_error *err);
     /** Errors  DEVICE, NOMEM; *out is zero then. */
     galen_status (*probe)(int32_t index, device_speed *out, galen_error *err);
+    /** Upload from pinned memory for so many seconds, to learn what host and device do to each other: bytes a second.
+     *  Errors  DEVICE, NOMEM; *rate is zero then. */
+    galen_status (*upload)(int32_t index, double seconds, double *rate, galen_error *err);
 } backend_plugin;
 
 typedef const backend_plugin *(*backend_plugin_fn)(void);

@@ -47,7 +47,7 @@ typedef struct cli_args {
     const char *grammar, *json_schema; /* files */
     bool json_object;
     const char *gpu_layers, *vram_limit, *as_card; /* words: engine_model_opts reads them */
-    int64_t ubatch, main_gpu, parallel;
+    int64_t ubatch, main_gpu, parallel, stream_layers;
     bool no_kv_offload, require_gpu, strict;
     const char *db, *format;
     int64_t ctx, batch, threads, n_predict, top_k, last_n, logprobs, seed;

@@ -153,6 +153,7 @@ cli_exit engine_model_opts(cli *c, galen_model_opts *o) {
     o->kv_type = a->kv_type;
     o->main_gpu = (int32_t)a->main_gpu;
     o->is_kv_on_host = a->no_kv_offload;
+    if (option_given(a, "stream-layers")) o->stream_layers = a->stream_layers ? (int32_t)a->stream_layers : GALEN_STREAM_NONE;
     o->is_gpu_required = a->require_gpu;
     o->is_strict = a->strict;
     o->cache_dir = cache_dir();

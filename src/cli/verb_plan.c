@@ -91,6 +91,10 @@ static void print_speeds(const cli *c, const galen_plan_info *i, bool is_elsewhe
     if (i->gpu.total && i->n_crossings) term_fact(c, "crossings", FACT, "%d of hidden states a token", i->n_crossings);
     if (i->stream_rows)
         term_fact(c, "streaming", FACT, "prompts of %d tokens or more: the host's layers pass through the GPU", i->stream_rows);
+    if (i->n_streamed)
+        term_fact(c, "fetched", FACT,
+                  "in every step the feed-forward of %d of the host's layers, while the processor computes others",
+                  i->n_streamed);
     if (!i->is_exact) term_fact(c, "note", FACT, "the GPU's bytes are counted as the CPU would: there is no plugin to ask");
 }
 
@@ -186,6 +190,7 @@ static cli_exit print_json(cli *c, const galen_model *m, const galen_plan *p, co
     bad |= json_object_set_new(root, "host", json_side(&i->host));
     bad |= json_object_set_new(root, "n_crossings", json_integer(i->n_crossings));
     bad |= json_object_set_new(root, "stream_rows", json_integer(i->stream_rows));
+    bad |= json_object_set_new(root, "n_streamed", json_integer(i->n_streamed));
     bad |= json_object_set_new(root, "decode_tokens_per_s", json_number(i->decode_rate));
     bad |= json_object_set_new(root, "prefill_tokens_per_s", json_number(i->prefill_rate));
     bad |= json_object_set_new(root, "bytes_per_s", speeds);

@@ -3,7 +3,8 @@
  *
  * A large batch may run the host's parts on the other device, which fetches their weights for it (device_part.streamed). The KV
  * of such a layer stays the host's: what it holds goes to the device before attn_in, and the batch's own rows come back while the
- * next layer runs. */
+ * next layer runs. Of some layers the device runs the feed-forward for every batch (device_part.fetched): their weights come
+ * while the host computes what is before them. */
 #include "model/works.h"
 
 #include <stdlib.h>
@@ -98,11 +99,16 @@ static bool holds(const device_part *p, int32_t layer, int part) {
     return !p->parts || (p->parts[layer] & part);
 }
 
+static bool brings(const uint8_t *parts, int32_t layer, int part) {
+    return parts && (parts[layer] & part);
+}
+
 /* Where a part of a layer runs for this batch. */
 static int32_t device_of(const works *w, int32_t layer, int part, bool is_streaming) {
-    const devices *d = w->d;
-    for (int32_t i = d->n - 1; i > HOST; i--)
-        if (holds(&d->at[i], layer, part) || (is_streaming && d->at[i].streamed && (d->at[i].streamed[layer] & part))) return i;
+    for (int32_t i = w->d->n - 1; i > HOST; i--) {
+        const device_part *p = &w->d->at[i];
+        if (holds(p, layer, part) || brings(is_streaming ? p->streamed : p->fetched, layer, part)) return i;
+    }
     return HOST;
 }
 

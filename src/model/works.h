@@ -15,6 +15,7 @@ typedef struct device_part {
     backend *b;
     const uint8_t *parts;    /* [n_layer]; NULL = all                                       */
     const uint8_t *streamed; /* [n_layer] of the host's, that it may run for a large batch; NULL = none */
+    const uint8_t *fetched;  /* [n_layer] of streamed, that it runs for every batch; NULL = none        */
     bool has_embed, has_head;
 } device_part;
 

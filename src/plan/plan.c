@@ -2,7 +2,8 @@
  *
  * Two ways to fill a device that is too small: by tensors (attention and KV of all layers first, then feed-forwards, the head
  * last) and by whole layers, the last ones, so that hidden states cross once. Each is tried with and without the buffers that
- * streaming takes. The quickest for a prompt of 512 tokens and an answer of 128 is chosen. */
+ * streaming takes; with them some of the host's feed-forwards may be fetched in every step, while the host computes others. The
+ * quickest for a prompt of 512 tokens and an answer of 128 is chosen. */
 #include "plan/plan.h"
 
 #include <inttypes.h>
@@ -15,12 +16,13 @@
 
 plan *plan_new(const plan_request *r) {
     const size_t n = r->net->n_layer > 0 ? (size_t)r->net->n_layer : 1;
-    plan *p = calloc(1, sizeof *p + 3 * n);
+    plan *p = calloc(1, sizeof *p + 4 * n);
     if (!p) return NULL;
     p->n_layer = r->net->n_layer;
     p->parts = (uint8_t *)(p + 1);
     p->host_parts = p->parts + n;
     p->streamed = p->host_parts + n;
+    p->fetched = p->streamed + n;
     return p;
 }
 
@@ -31,12 +33,13 @@ void plan_free(plan *p) {
 static plan *copy(const plan *from, const plan_request *r) {
     plan *p = plan_new(r);
     if (!p) return NULL;
-    uint8_t *const parts = p->parts, *const host = p->host_parts, *const streamed = p->streamed;
+    uint8_t *const parts = p->parts, *const host = p->host_parts, *const streamed = p->streamed, *const fetched = p->fetched;
     const size_t n = (size_t)from->n_layer;
     *p = *from;
     p->parts = memcpy(parts, from->parts, n);
     p->host_parts = memcpy(host, from->host_parts, n);
     p->streamed = memcpy(streamed, from->streamed, n);
+    p->fetched = memcpy(fetched, from->fetched, n);
     return p;
 }
 
@@ -61,8 +64,12 @@ bool plan_uses_device(const plan *p) {
 }
 
 backend_config plan_device_config(const plan *p) {
-    return (backend_config){
-        .parts = p->parts, .streamed = p->stream_rows ? p->streamed : NULL, .has_embed = true, .has_head = p->has_head};
+    return (backend_config){.parts = p->parts,
+                            .streamed = p->stream_rows ? p->streamed : NULL,
+                            .fetched = p->n_fetched ? p->fetched : NULL,
+                            .stream_rows = p->stream_rows,
+                            .has_embed = true,
+                            .has_head = p->has_head};
 }
 
 backend_config plan_host_config(const plan *p) {
@@ -75,14 +82,15 @@ static bool is_whole(const plan *p) {
 
 static void count_layers(plan *p) {
     bool on_device = p->n_layer > 0 && (p->parts[0] & PART_ATTN);
-    p->n_attn = p->n_ffn = p->n_whole = p->n_crossings = 0;
+    p->n_attn = p->n_ffn = p->n_whole = p->n_fetched = p->n_crossings = 0;
     for (int32_t i = 0; i < p->n_layer; i++) {
         p->host_parts[i] = PART_BOTH & ~p->parts[i];
         p->n_attn += (p->parts[i] & PART_ATTN) != 0;
         p->n_ffn += (p->parts[i] & PART_FFN) != 0;
         p->n_whole += p->parts[i] == PART_BOTH;
+        p->n_fetched += p->fetched[i] != 0;
         for (int part = PART_ATTN; part <= PART_FFN; part++) {
-            const bool next = (p->parts[i] & part) != 0;
+            const bool next = ((p->parts[i] | p->fetched[i]) & part) != 0;
             p->n_crossings += next != on_device;
             on_device = next;
         }
@@ -130,6 +138,41 @@ static bool can_stream(const plan_request *r) {
 /* What is not on the device is streamed to it, when that is wanted. */
 static void set_streamed(plan *p, bool is_streaming) {
     for (int32_t i = 0; i < p->n_layer; i++) p->streamed[i] = is_streaming ? PART_BOTH & ~p->parts[i] : 0;
+    plan_set_fetched(p, 0);
+}
+
+void plan_set_fetched(plan *p, int32_t n) {
+    int32_t all = 0, k = 0;
+    for (int32_t i = 0; i < p->n_layer; i++) all += (p->streamed[i] & PART_FFN) != 0;
+    if (n > all) n = all;
+    for (int32_t i = 0; i < p->n_layer; i++) {
+        const bool is_one = p->streamed[i] & PART_FFN;
+        p->fetched[i] = is_one && (int64_t)(k + 1) * n / all > (int64_t)k * n / all ? PART_FFN : 0;
+        k += is_one;
+    }
+}
+
+/* As many as asked for; else as many as make a step quickest, where that is worth it, by what was measured of both at work: they
+ * may share one memory. The bytes it takes are the same. */
+static void choose_fetched(plan *p, const plan_request *r) {
+    static const double worth = 0.95;
+    int32_t best = r->n_fetched;
+    plan_measure(p, r);
+    if (!p->stream_rows) return;
+    if (r->n_fetched == PLAN_AUTO) {
+        const int32_t most = r->speeds.upload_beside > 0 ? p->n_layer - p->n_ffn : 0;
+        double least = worth * p->decode_s;
+        best = 0;
+        for (int32_t n = 1; n <= most; n++) {
+            plan_set_fetched(p, n);
+            plan_measure(p, r);
+            if (p->decode_s >= least) continue;
+            least = p->decode_s;
+            best = n;
+        }
+    }
+    plan_set_fetched(p, best);
+    plan_measure(p, r);
 }
 
 static int parts_asked(const plan_request *r) {
@@ -190,8 +233,8 @@ static galen_status search(plan **best, const plan_request *r, galen_error *err)
         plan *p = copy(*best, r);
         if (!p) return galen_fail(err, GALEN_E_NOMEM, 0, "memory plan");
         bool is_better = fill(p, r, (way)(i % N_WAYS), is_streaming);
-        plan_measure(p, r);
-        is_better = is_better && plan_fits(p, r) && (plan_score(p) < plan_score(*best) || !plan_fits(*best, r));
+        choose_fetched(p, r);
+        is_better = is_better && plan_fits(p, r) && (plan_score(p, r) < plan_score(*best, r) || !plan_fits(*best, r));
         if (is_better) {
             plan *const worse = *best;
             *best = p;
@@ -255,7 +298,7 @@ galen_status plan_choose(plan **out, const plan_request *r, galen_error *err) {
         set_layers(best, r, n, true, can_stream(r));
         plan_measure(best, r);
         set_streamed(best, plan_fits(best, r) && can_stream(r));
-        plan_measure(best, r);
+        choose_fetched(best, r);
     }
     if (!st && !plan_fits(best, r)) st = refuse(best, r, err);
     explain(best, r, none);
@@ -287,10 +330,11 @@ const char *plan_line(const plan *p, uint64_t all, char *buf, size_t cap) {
         return buf;
     }
     const char *kv = p->n_attn == p->n_layer ? "on the GPU" : p->n_attn ? "on both" : "on the host";
+    char rest[32] = "the rest", fetched[48] = "";
     if (p->n_attn == p->n_ffn)
-        (void)snprintf(buf + n, cap - (size_t)n, "; CPU %d%s; KV %s", p->n_layer - p->n_whole, p->has_head ? "" : " and the head",
-                       kv);
-    else
-        (void)snprintf(buf + n, cap - (size_t)n, "; CPU the rest; KV %s", kv);
+        (void)snprintf(rest, sizeof rest, "%d%s", p->n_layer - p->n_whole, p->has_head ? "" : " and the head");
+    if (p->n_fetched)
+        (void)snprintf(fetched, sizeof fetched, ", %d feed-forward%s streamed", p->n_fetched, p->n_fetched == 1 ? "" : "s");
+    (void)snprintf(buf + n, cap - (size_t)n, "; CPU %s%s; KV %s", rest, fetched, kv);
     return buf;
 }

@@ -9,11 +9,12 @@
 
 /* Bytes and operations a second. Measured where the runtime could, else typical. */
 typedef struct plan_speeds {
-    double host_read;                 /* all threads together                    */
-    double host_flops;                /* of products of many rows                */
-    double device_read, device_flops; /* 0 = no device                           */
-    double upload;                    /* from pinned host memory                 */
-    double hop_s;                     /* seconds for a row to the device and back */
+    double host_read;                  /* all threads together                    */
+    double host_flops;                 /* of products of many rows                */
+    double device_read, device_flops;  /* 0 = no device                           */
+    double upload;                     /* from pinned host memory                 */
+    double host_beside, upload_beside; /* the two while both are at work; 0 = not known: they share host_read  */
+    double hop_s;                      /* seconds for a row to the device and back */
 } plan_speeds;
 
 enum { PLAN_AUTO = -1 };
@@ -26,6 +27,7 @@ typedef struct plan_request {
     work_limits limits;
     int32_t gpu_layers;   /* PLAN_AUTO, or the last so many whole layers and the head; n_layer or more = all */
     bool is_kv_on_host;   /* attention and its KV stay on the host */
+    int32_t n_fetched;    /* PLAN_AUTO, or how many of the host's feed-forwards the device fetches in every step, where it can */
     uint64_t device_free; /* bytes that may be taken, a limit of the user's counted in */
     uint64_t margin;      /* of them left alone by PLAN_AUTO */
     uint64_t host_free;   /* 0 = not known: not checked */
@@ -42,10 +44,12 @@ typedef struct plan {
     uint8_t *parts;                 /* [n_layer] of PART_ on the device         */
     uint8_t *host_parts;            /* [n_layer] the rest                       */
     uint8_t *streamed;              /* [n_layer] of the rest, run on the device for large batches */
+    uint8_t *fetched;               /* [n_layer] of streamed: feed-forwards, run on the device in every step */
     bool has_head;                  /* on the device */
     int32_t n_attn, n_ffn, n_whole; /* layers on the device: their parts, and those with both */
-    int32_t n_crossings;            /* of hidden states in a decode step */
-    int32_t stream_rows;            /* 0 = nothing is streamed */
+    int32_t n_fetched;
+    int32_t n_crossings; /* of hidden states in a decode step */
+    int32_t stream_rows; /* 0 = nothing is streamed */
     plan_use host, device;
     double decode_s;  /* for one token, at half the context but at most 2048 */
     double prefill_s; /* for prefill_rows */
@@ -58,6 +62,8 @@ typedef struct plan {
 galen_status plan_make(plan **out, const plan_request *r, galen_error *err);
 void plan_free(plan *p); /* NULL is fine */
 
+/** Seconds to expect for a prompt of so many tokens and an answer. r as the plan was made with. */
+double plan_seconds(const plan *p, const plan_request *r, int32_t n_prompt, int32_t n_answer);
 /** The most bytes at any time. UINT64_MAX when it overflows. */
 uint64_t plan_peak(const plan_use *u);
 uint64_t plan_total(const plan_use *u); /* while it runs */
@@ -66,7 +72,8 @@ bool plan_uses_device(const plan *p);
 backend_config plan_device_config(const plan *p);
 backend_config plan_host_config(const plan *p);
 
-/** "GPU 16/32 layers, 3.6 of 4.0 GiB; CPU 16; KV on both". all is what the device had in all. Returns buf. */
+/** "GPU 16/32 layers, 3.6 of 4.0 GiB; CPU 16, 8 feed-forwards streamed; KV on both". all is what the device had in all. Returns
+ * buf. */
 const char *plan_line(const plan *p, uint64_t all, char *buf, size_t cap);
 
 /** Typical speeds of a host of so many threads, without a device. */

@@ -40,24 +40,70 @@ static double file_bytes(const plan_request *r, const uint8_t *parts, bool has_h
     return (double)weights;
 }
 
-static double decode_time(const plan *p, const plan_request *r) {
+static double part_bytes(const network_layer *l, int part) {
+    double n = 0;
+    for (size_t i = 0; i < N_LAYER_TENSORS; i++) {
+        const tensor *t = layer_tensor_of(l, &layer_tensors[i]);
+        if (t->data && (layer_tensors[i].part & part)) n += (double)t->row_bytes * (double)t->n_out;
+    }
+    return n;
+}
+
+/* Seconds of one part in a decode step, by where it runs: its weights, and its share of the KV that is read. */
+typedef struct rates {
+    double host, device, upload;   /* bytes a second */
+    double host_kv_s, device_kv_s; /* an attention   */
+    double half_hop_s;
+} rates;
+
+static rates rates_of(const plan *p, const plan_request *r) {
     const plan_speeds *s = &r->speeds;
     const double n_positions = (double)r->limits.n_pages * KV_PAGE;
     const double depth = r->limits.n_ctx / 2 < MOST_DEPTH ? r->limits.n_ctx / 2 : MOST_DEPTH;
     const double filled = n_positions > 0 && depth < n_positions ? depth / n_positions : 1;
-    double t = file_bytes(r, p->host_parts, !p->has_head) / (host_share * s->host_read) +
-               (double)p->host.kv * filled / (attention_share * s->host_read) + (p->n_layer - p->n_whole) * host_layer_s;
-    if (!plan_uses_device(p) || s->device_read <= 0) return t;
-    t += file_bytes(r, p->parts, p->has_head) / (device_share * s->device_read) +
-         (double)p->device.kv * filled / (attention_share * s->device_read) +
-         (p->n_attn > p->n_ffn ? p->n_attn : p->n_ffn) * device_layer_s;
-    return t + p->n_crossings * 0.5 * s->hop_s;
+    const int32_t n_host = p->n_layer - p->n_attn;
+    rates t = {.host = s->host_read, .device = device_share * s->device_read, .upload = s->upload, .half_hop_s = 0.5 * s->hop_s};
+    if (p->n_fetched) { /* not known: what the copy takes is not the processor's */
+        const double most = s->upload < 0.5 * s->host_read ? s->upload : 0.5 * s->host_read;
+        t.upload = s->upload_beside > 0 ? s->upload_beside : most;
+        t.host = s->host_beside > 0 ? s->host_beside : s->host_read - t.upload;
+    }
+    if (n_host) t.host_kv_s = (double)p->host.kv * filled / n_host / (attention_share * t.host);
+    if (p->n_attn) t.device_kv_s = (double)p->device.kv * filled / p->n_attn / (attention_share * s->device_read);
+    t.host *= host_share;
+    return t;
 }
 
-/* What comes from the page cache passes through a pinned buffer: the processor's copy bounds it too. */
+/* A step, part after part; what is fetched is on its way since the last one of them was computed. The second step counts: the
+ * first has nothing to wait for. One alone stays where it is. */
+static double decode_time(const plan *p, const plan_request *r) {
+    const rates t = rates_of(p, r);
+    double now = 0, begun = 0, asked = 0;
+    for (int step = 0; step < 2; step++) {
+        begun = now;
+        bool was_device = p->n_layer > 0 && (p->parts[0] & PART_ATTN);
+        for (int32_t i = 0; i < p->n_layer; i++)
+            for (int part = PART_ATTN; part <= PART_FFN; part++) {
+                const bool is_fetched = p->fetched[i] & part, is_device = is_fetched || (p->parts[i] & part);
+                const double n = part_bytes(&r->net->layers[i], part);
+                if (is_device != was_device) now += t.half_hop_s;
+                was_device = is_device;
+                if (is_fetched && p->n_fetched > 1 && now < asked + n / t.upload) now = asked + n / t.upload;
+                now += is_device ? n / t.device + device_layer_s / 2 : n / t.host + host_layer_s / 2;
+                if (part == PART_ATTN) now += is_device ? t.device_kv_s : t.host_kv_s;
+                if (is_fetched) asked = now;
+            }
+        if (p->has_head != was_device) now += t.half_hop_s;
+        const tensor *h = &r->net->head;
+        now += (double)h->row_bytes * (double)h->n_out / (p->has_head ? t.device : t.host);
+    }
+    return now - begun;
+}
+
+/* What the device cannot take out of the page cache by itself passes through a pinned buffer: the processor's copy bounds it. */
 static double stream_rate(const plan_speeds *s) {
     const double copy = 0.4 * s->host_read;
-    return s->upload < copy ? s->upload : copy;
+    return s->upload < copy || s->upload_beside > 0 ? s->upload : copy;
 }
 
 static double prefill_time(const plan *p, const plan_request *r, int32_t rows, bool is_streaming) {
@@ -98,6 +144,16 @@ void plan_time(plan *p, const plan_request *r) {
     p->prefill_s = prefill_time(p, r, p->prefill_rows, p->stream_rows && p->prefill_rows >= p->stream_rows);
 }
 
-double plan_score(const plan *p) {
-    return p->prefill_s * PROMPT_TOKENS / p->prefill_rows + p->decode_s * ANSWER_TOKENS;
+double plan_seconds(const plan *p, const plan_request *r, int32_t n_prompt, int32_t n_answer) {
+    const int32_t most = r->limits.max_rows;
+    double t = n_answer * p->decode_s;
+    for (int32_t rows; n_prompt > 0; n_prompt -= rows) {
+        rows = n_prompt < most ? n_prompt : most;
+        t += prefill_time(p, r, rows, p->stream_rows && rows >= p->stream_rows);
+    }
+    return t;
+}
+
+double plan_score(const plan *p, const plan_request *r) {
+    return plan_seconds(p, r, PROMPT_TOKENS, ANSWER_TOKENS);
 }

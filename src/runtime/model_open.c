@@ -142,6 +142,7 @@ galen_model_info galen_model_get_info(const galen_model *m) {
     i.placement = at->line;
     i.fell_back = placer_fell_back(m->placer);
     i.n_gpu_layers = at->plan->n_whole;
+    i.n_streamed = at->plan->n_fetched;
     i.gpu_percent = gpu_percent(at->plan);
     i.gpu_bytes = plan_total(&at->plan->device);
     i.gpu_all_bytes = at->device_all;

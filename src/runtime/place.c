@@ -81,6 +81,7 @@ static galen_status open_part(placer *p, device_part *d, bool is_device, backend
     }
     d->parts = cfg.parts;
     d->streamed = cfg.streamed;
+    d->fetched = cfg.fetched;
     d->has_embed = cfg.has_embed;
     d->has_head = cfg.has_head;
     return d->api->open(&d->b, p->net, &cfg, err);

@@ -80,6 +80,9 @@ plan_request place_request(const network *net, const galen_model_opts *o, int32_
                           .limits = *limits,
                           .gpu_layers = o->gpu_layers,
                           .is_kv_on_host = o->is_kv_on_host,
+                          .n_fetched = o->stream_layers == 0  ? PLAN_AUTO
+                                       : o->stream_layers < 0 ? 0
+                                                              : o->stream_layers,
                           .device_free = place_device_free(g, o),
                           .margin = PLAN_MARGIN,
                           .host_free = host_memory_free()};

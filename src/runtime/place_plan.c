@@ -139,7 +139,12 @@ galen_plan_info galen_plan_get_info(const galen_plan *p) {
         .gpu_read = r->device ? r->speeds.device_read : 0,
         .upload = r->device ? r->speeds.upload : 0,
         .is_measured = p->is_measured,
-        .is_exact = !r->device || p->is_exact};
+        .is_exact = !r->device || p->is_exact,
+        .n_streamed = pl->n_fetched};
+}
+
+double galen_plan_seconds(const galen_plan *p, int32_t n_prompt, int32_t n_answer) {
+    return plan_seconds(p->plan, &p->request, n_prompt, n_answer);
 }
 
 bool galen_plan_get_choice(const galen_plan *p, size_t index, galen_plan_choice *out) {

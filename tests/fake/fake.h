@@ -24,7 +24,8 @@ typedef struct fake_device_state {
     int64_t read, upload; /* bytes a second that the probe reports; 0 = it fails    */
     /* what happened */
     int64_t held, most_held; /* bytes now, and the most at once */
-    int64_t n_allocs, n_steps, n_streamed, n_open;
+    int64_t n_allocs, n_steps, n_open;
+    int64_t n_streamed, n_fetched; /* stages of the host's parts, for large batches and for those below stream_rows */
 } fake_device_state;
 
 #endif

@@ -15,9 +15,9 @@ __attribute__((visibility("default"))) fake_device_state fake_device;
 struct backend {
     backend *inner; /* of the cpu backend: what lives here and what may be streamed */
     const network *net;
-    uint8_t *parts, *streamed;
+    uint8_t *parts, *streamed, *fetched;
     uint64_t weights, limit, held;
-    int32_t n_threads;
+    int32_t n_threads, stream_rows;
 };
 
 struct backend_work {
@@ -129,6 +129,7 @@ static void fake_close(backend *b) {
     fake_device.n_open--;
     free(b->parts);
     free(b->streamed);
+    free(b->fetched);
     free(b);
 }
 
@@ -155,24 +156,27 @@ static galen_status fake_open(backend **out, const network *net, const backend_c
         free(b);
         return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "heads of 512 dimensions; the GPU backend takes up to 256");
     }
-    if (!b || !all || !(b->parts = calloc(n, 1)) || !(b->streamed = calloc(n, 1))) {
+    if (!b || !all || !(b->parts = calloc(n, 1)) || !(b->streamed = calloc(n, 1)) || !(b->fetched = calloc(n, 1))) {
         free(all);
         if (b) free(b->parts);
+        if (b) free(b->streamed);
         free(b);
         return galen_fail(err, GALEN_E_NOMEM, 0, "fake backend");
     }
     b->net = net;
     b->limit = cfg->memory_limit;
     b->n_threads = cfg->n_threads;
+    b->stream_rows = cfg->stream_rows ? cfg->stream_rows : STREAM_MIN_ROWS;
     fake_device.n_open++;
     for (int32_t i = 0; i < net->n_layer; i++) {
         b->parts[i] = config_parts(cfg, i);
         b->streamed[i] = cfg->streamed ? cfg->streamed[i] : 0;
+        b->fetched[i] = cfg->fetched ? cfg->fetched[i] & b->streamed[i] & PART_FFN : 0;
         all[i] = b->parts[i] | b->streamed[i];
     }
     backend_config inner = *cfg;
     inner.parts = all;
-    inner.streamed = NULL;
+    inner.streamed = inner.fetched = NULL;
     st = CPU->open(&b->inner, net, &inner, err);
     if (!st) st = load(b, cfg, err);
     free(all);
@@ -263,10 +267,11 @@ static galen_status fake_run(backend_work *w, stage s, int32_t layer, const batc
     galen_status st = step(w, err);
     if (st) return st;
     if (!(w->b->parts[layer] & part)) {
-        if (!(w->b->streamed[layer] & part) || b->n_rows < STREAM_MIN_ROWS)
+        const bool is_large = b->n_rows >= w->b->stream_rows;
+        if (!((is_large ? w->b->streamed : w->b->fetched)[layer] & part))
             return galen_fail(err, GALEN_E_FAIL, 0, "stage %d of layer %d with %d rows does not belong here", (int)s, layer,
                               b->n_rows);
-        fake_device.n_streamed++;
+        ++*(is_large ? &fake_device.n_streamed : &fake_device.n_fetched);
         const int32_t old = w->lent[w->n_lent % STREAM_LAYERS];
         if (s == STAGE_ATTN_IN && !is_lent(w, layer) && old >= 0 && (st = forget(w, old, b, err))) return st;
         if (s == STAGE_ATTN_IN) lend(w, layer);
@@ -347,8 +352,16 @@ static galen_status fake_info(int32_t index, device_info *out, galen_error *err)
 
 static galen_status fake_probe(int32_t index, device_speed *out, galen_error *err) {
     (void)index;
-    *out = (device_speed){.read = (double)fake_device.read, .upload = (double)fake_device.upload, .hop_s = 20e-6};
+    *out =
+        (device_speed){.read = (double)fake_device.read, .upload = (double)fake_device.upload, .hop_s = 20e-6, .can_pull = true};
     return fake_device.read ? GALEN_OK : galen_fail(err, GALEN_E_NOMEM, 0, "no memory for the probe");
+}
+
+static galen_status fake_upload(int32_t index, double seconds, double *rate, galen_error *err) {
+    (void)index;
+    (void)seconds;
+    *rate = (double)fake_device.upload;
+    return *rate > 0 ? GALEN_OK : galen_fail(err, GALEN_E_NOMEM, 0, "no memory for the probe");
 }
 
 __attribute__((visibility("default"))) const backend_plugin *backend_plugin_entry_v2(void);
@@ -378,6 +391,7 @@ const backend_plugin *backend_plugin_entry_v2(void) {
                              .versions = fake_versions,
                              .count = fake_count,
                              .info = fake_info,
-                             .probe = fake_probe};
+                             .probe = fake_probe,
+                             .upload = fake_upload};
     return &table;
 }

@@ -6,6 +6,7 @@
 #include "random_net.h"
 
 int64_t malloc_countdown;
+bool is_register_failing;
 
 cudaError_t __real_cudaMalloc(void **p, size_t n);
 cudaError_t __wrap_cudaMalloc(void **p, size_t n);
@@ -21,16 +22,29 @@ cudaError_t __wrap_cudaHostAlloc(void **p, size_t n, unsigned flags) {
     return __real_cudaHostAlloc(p, n, flags);
 }
 
+cudaError_t __real_cudaHostRegister(void *p, size_t n, unsigned flags);
+cudaError_t __wrap_cudaHostRegister(void *p, size_t n, unsigned flags);
+
+cudaError_t __wrap_cudaHostRegister(void *p, size_t n, unsigned flags) {
+    return is_register_failing ? cudaErrorNotSupported : __real_cudaHostRegister(p, n, flags);
+}
+
 static size_t free_bytes(void) {
     size_t now = 0, total = 0;
     check_that(cudaMemGetInfo(&now, &total) == cudaSuccess, "free memory");
     return now;
 }
 
-/* Open everything with the k-th allocation failing; true when it went through. */
-static bool open_all(const network *net, int64_t k) {
+/* Open everything with the k-th allocation failing, the second layer streamed or not; true when it went through. */
+static bool open_all(const network *net, int64_t k, bool is_streaming) {
+    static const uint8_t parts[] = {PART_BOTH, 0}, streamed[] = {0, PART_BOTH}, fetched[] = {0, PART_FFN};
     const backend_api *api = backend_cuda();
-    const backend_config cfg = {.n_threads = 2, .has_embed = true, .has_head = true};
+    const backend_config cfg = {.n_threads = 2,
+                                .parts = is_streaming ? parts : NULL,
+                                .streamed = is_streaming ? streamed : NULL,
+                                .fetched = is_streaming ? fetched : NULL,
+                                .has_embed = true,
+                                .has_head = true};
     const work_limits lim = {.max_rows = 64, .max_out = 16, .n_ctx = 128, .n_pages = 4, .kv = KV_F16};
     backend *b = NULL;
     backend_work *w = NULL;
@@ -104,13 +118,17 @@ void test_failures(void) {
                            .weights = TENSOR_Q8_0,
                            .seed = 5};
     network *net = random_net(&mem, &spec);
-    check_that(open_all(net, 0), "opens when nothing fails"); /* and loads what is loaded once */
-    const size_t before = free_bytes();
-    int64_t k = 1;
-    while (k < 100 && !open_all(net, k)) k++;
-    check_that(k > 5 && k < 100, "%lld allocations failed in turn", (long long)k);
-    const size_t after = free_bytes();
-    check_that(after >= before, "%zu bytes of device memory lost", before - after);
+    for (int how = 0; how < 3; how++) { /* whole, streamed, streamed through the host */
+        is_register_failing = how == 2;
+        check_that(open_all(net, 0, how > 0), "opens when nothing fails"); /* and loads what is loaded once */
+        const size_t before = free_bytes();
+        int64_t k = 1;
+        while (k < 100 && !open_all(net, k, how > 0)) k++;
+        check_that(k > 5 && k < 100, "%lld allocations failed in turn", (long long)k);
+        const size_t after = free_bytes();
+        check_that(after >= before, "%zu bytes of device memory lost", before - after);
+    }
+    is_register_failing = false;
     refusals(net);
     arena_free(&mem);
 }

@@ -35,5 +35,6 @@ void test_golden(const char *dir);
 void test_text(const char *path, const char *ids_path);
 
 extern int64_t malloc_countdown; /* > 0: that many more device or pinned allocations succeed, then one fails; 0 = never fail */
+extern bool is_register_failing; /* pages of the host cannot be registered: what is streamed passes through pinned slots */
 
 #endif

@@ -17,7 +17,7 @@ class ModelOpts(C.Structure):
                 ("chat_format", C.c_char_p), ("progress", C.c_void_p), ("progress_user", C.c_void_p), ("n_ctx", C.c_int32), ("n_batch", C.c_int32),
                 ("n_seqs", C.c_int32), ("kv_type", C.c_char_p), ("gpu_layers", C.c_int32), ("vram_limit", C.c_uint64), ("main_gpu", C.c_int32),
                 ("is_kv_on_host", C.c_bool), ("is_gpu_required", C.c_bool), ("is_strict", C.c_bool), ("cache_dir", C.c_char_p),
-                ("notice", C.c_void_p), ("notice_user", C.c_void_p)]
+                ("notice", C.c_void_p), ("notice_user", C.c_void_p), ("stream_layers", C.c_int32)]
 
 
 class SessionOpts(C.Structure):
@@ -33,7 +33,7 @@ class ModelInfo(C.Structure):
     _fields_ = [(n, C.c_char_p) for n in ("path", "arch", "name", "type_name", "chat_format", "device", "placement", "fell_back")] + \
                [("n_gpu_layers", C.c_int32), ("gpu_percent", C.c_int32), ("gpu_bytes", C.c_uint64), ("gpu_all_bytes", C.c_uint64)] + \
                [(n, C.c_int32) for n in ("n_layer", "n_embd", "n_head", "n_head_kv", "n_ff", "n_vocab", "n_ctx_train")] + \
-               [(n, C.c_uint64) for n in ("n_params", "weight_bytes", "file_bytes")] + [("n_files", C.c_int32)]
+               [(n, C.c_uint64) for n in ("n_params", "weight_bytes", "file_bytes")] + [("n_files", C.c_int32), ("n_streamed", C.c_int32)]
 
 
 def load():

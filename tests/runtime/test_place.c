@@ -134,6 +134,7 @@ static void what_is_asked_is_placed(void **state) {
         const char *device;
         int32_t n_whole; /* -1: not looked at */
         const char *line;
+        int32_t stream_layers;
     } rows[] = {
         {GALEN_GPU_LAYERS_AUTO, 0, 0, false, NULL, 4, "GPU 4/4 layers, "},
         {GALEN_GPU_LAYERS_AUTO, 0, 0, false, "cuda", 4, "KV on the GPU"},
@@ -141,7 +142,10 @@ static void what_is_asked_is_placed(void **state) {
         {GALEN_GPU_LAYERS_ALL, 0, 0, false, NULL, 4, "KV on the GPU"},
         {4, 0, 0, false, NULL, 4, "KV on the GPU"},
         {3, 0, 0, false, NULL, 3, "GPU 3/4 layers and the head, "},
-        {1, 0, 0, false, NULL, 1, "; CPU 3; KV on both"},
+        {1, 0, 0, false, NULL, 1, "; CPU 3; KV on both", GALEN_STREAM_NONE},
+        {1, 0, 0, false, NULL, 1, "; CPU 3, 2 feed-forwards streamed; KV on both", 2},
+        {1, 0, 0, false, NULL, 1, "; CPU 3, 3 feed-forwards streamed; KV on both", 100},
+        {2, 0, 0, true, NULL, 0, "; CPU the rest, 1 feed-forward streamed; KV on the host", 1},
         {0, 0, 0, false, NULL, 0, "CPU 4 layers"},
         {2, 0, 0, true, NULL, 0, "attention of 0 and feed-forward of 2 of 4 layers and the head"},
         {4, 0, 0, true, NULL, 0, "KV on the host"},
@@ -159,6 +163,7 @@ static void what_is_asked_is_placed(void **state) {
         *fake = fresh;
         if (rows[r].memory) fake->memory = (int64_t)rows[r].memory;
         o.gpu_layers = rows[r].gpu_layers;
+        o.stream_layers = rows[r].stream_layers;
         o.vram_limit = rows[r].limit;
         o.is_kv_on_host = rows[r].is_kv_on_host;
         o.device = rows[r].device;

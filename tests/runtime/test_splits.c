@@ -1,5 +1,6 @@
 /* Every way to split a small model between the CPU and a (fake) GPU gives the bytes of the unsplit one, whether or not large
- * batches are streamed; no device is asked for what is not its own; what is planned is what is taken. */
+ * batches are streamed, or feed-forwards in every step; no device is asked for what is not its own; what is planned is what is
+ * taken. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,33 +49,40 @@ static int unload_fake(void **state) {
 
 /* The parts as bits: layer i's are bits 2i and 2i + 1; the head is the bit behind. */
 typedef struct split {
-    uint8_t device[N_LAYER], host[N_LAYER], streamed[N_LAYER];
+    uint8_t device[N_LAYER], host[N_LAYER], streamed[N_LAYER], fetched[N_LAYER];
     bool has_head;
     backend *host_b, *device_b;
     devices d;
 } split;
 
-static void split_open(split *s, const network *net, int bits, bool is_streaming, bool is_parts_only) {
+typedef enum how { HOW_NOT, HOW_ALL, HOW_FFN, HOW_EVERY_STEP, HOW_EVERY_OTHER, N_HOWS } how;
+
+static void split_open(split *s, const network *net, int bits, how h) {
     galen_error err;
+    const bool is_streaming = h != HOW_NOT;
+    int32_t n = 0;
     *s = (split){.has_head = bits >> (2 * N_LAYER)};
     for (int i = 0; i < N_LAYER; i++) {
         s->device[i] = (uint8_t)(bits >> (2 * i) & PART_BOTH);
         s->host[i] = PART_BOTH & ~s->device[i];
-        s->streamed[i] = is_streaming ? is_parts_only ? s->host[i] & PART_FFN : s->host[i] : 0;
+        s->streamed[i] = h == HOW_FFN ? s->host[i] & PART_FFN : is_streaming ? s->host[i] : 0;
+        if (s->host[i] & PART_FFN && (h == HOW_EVERY_STEP || (h == HOW_EVERY_OTHER && n++ % 2 == 0))) s->fetched[i] = PART_FFN;
     }
     backend_config hc = {.n_threads = N_THREADS, .parts = s->host, .has_embed = true, .has_head = !s->has_head};
     backend_config dc = {.n_threads = N_THREADS,
                          .parts = s->device,
                          .streamed = is_streaming ? s->streamed : NULL,
+                         .fetched = h >= HOW_EVERY_STEP ? s->fetched : NULL,
+                         .stream_rows = h == HOW_EVERY_STEP ? 1 << 20 : STREAM_MIN_ROWS,
                          .has_embed = true,
                          .has_head = s->has_head};
     if (backend_cpu()->open(&s->host_b, net, &hc, &err)) fail_msg("%s", err.msg);
     if (gpu->api->open(&s->device_b, net, &dc, &err)) fail_msg("%s", err.msg);
     s->d = (devices){.net = net,
                      .n = 2,
-                     .stream_rows = is_streaming ? STREAM_MIN_ROWS : 0,
-                     .at = {{backend_cpu(), s->host_b, s->host, NULL, true, !s->has_head},
-                            {gpu->api, s->device_b, s->device, dc.streamed, true, s->has_head}}};
+                     .stream_rows = is_streaming ? dc.stream_rows : 0,
+                     .at = {{backend_cpu(), s->host_b, s->host, NULL, NULL, true, !s->has_head},
+                            {gpu->api, s->device_b, s->device, dc.streamed, dc.fetched, true, s->has_head}}};
 }
 
 static void split_close(split *s) {
@@ -139,17 +147,21 @@ static void same_bytes(kv_type kv, bool is_gemma) {
     const devices one = devices_of_one(net, backend_cpu(), b);
     run(&one, &lim, want);
     for (int bits = 0; bits < 1 << (2 * N_LAYER + 1); bits++) {
-        for (int how = 0; how < 3; how++) { /* nothing streamed, everything, feed-forwards only */
+        for (int h = 0; h < N_HOWS; h++) {
             split s;
-            split_open(&s, net, bits, how > 0, how == 2);
-            fake->n_streamed = 0;
+            split_open(&s, net, bits, (how)h);
+            fake->n_streamed = fake->n_fetched = 0;
             memset(got, 0xff, sizeof got);
             run(&s.d, &lim, got);
             split_close(&s);
             if (memcmp(want, got, sizeof want) != 0)
-                fail_msg("split %02x, streaming %d, KV %s: other bytes", bits, how, kv_type_name(kv));
+                fail_msg("split %02x, streaming %d, KV %s: other bytes", bits, h, kv_type_name(kv));
             const int whole_bits = (1 << 2 * N_LAYER) - 1;
-            if (how == 1) assert_int_equal(fake->n_streamed > 0, (bits & whole_bits) != whole_bits);
+            int n_ffn = 0; /* on the host */
+            for (int i = 0; i < N_LAYER; i++) n_ffn += (s.host[i] & PART_FFN) != 0;
+            if (h == HOW_ALL) assert_int_equal(fake->n_streamed > 0, (bits & whole_bits) != whole_bits);
+            const int n_fetched = h == HOW_EVERY_STEP ? n_ffn : h == HOW_EVERY_OTHER ? (n_ffn + 1) / 2 : 0;
+            assert_int_equal(fake->n_fetched, 2 * n_fetched * (h == HOW_EVERY_STEP ? 2 + N_STEPS : N_STEPS));
             assert_int_equal(fake->held, 0);
         }
     }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "backend/cuda/mover.h"
 #include "backend/cuda/stream.h"
 
 galen_status cuda_fail(galen_error *err, int e, const char *what) {
@@ -121,13 +122,15 @@ static uint64_t cuda_memory_held(const backend *b) {
 
 static void cuda_close(backend *b) {
     if (!b) return;
-    if (b->memory) (void)cudaSetDevice(b->device);
+    if (b->memory || b->pins) (void)cudaSetDevice(b->device);
+    pins_close(b->pins);
     cuda_release(b, b->memory, b->memory_bytes);
     (void)cudaGetLastError();
     free(b->weights.layers);
     free(b->parts);
     free(b->kv_index);
     free(b->streamed);
+    free(b->fetched);
     free(b);
 }
 
@@ -143,10 +146,14 @@ static galen_status take_parts(backend *b, const backend_config *cfg, galen_erro
     b->parts = calloc(n, sizeof *b->parts);
     b->kv_index = calloc(n, sizeof *b->kv_index);
     b->streamed = calloc(n, sizeof *b->streamed);
-    if (!b->weights.layers || !b->parts || !b->kv_index || !b->streamed) return galen_fail(err, GALEN_E_NOMEM, 0, "cuda layers");
+    b->fetched = calloc(n, sizeof *b->fetched);
+    b->stream_rows = cfg->stream_rows > STREAM_MIN_ROWS ? cfg->stream_rows : STREAM_MIN_ROWS;
+    if (!b->weights.layers || !b->parts || !b->kv_index || !b->streamed || !b->fetched)
+        return galen_fail(err, GALEN_E_NOMEM, 0, "cuda layers");
     for (int32_t i = 0; i < b->net->n_layer; i++) {
         b->parts[i] = config_parts(cfg, i);
         b->streamed[i] = cfg->streamed ? cfg->streamed[i] & ~b->parts[i] : 0;
+        b->fetched[i] = cfg->fetched ? cfg->fetched[i] & b->streamed[i] & PART_FFN : 0;
         b->kv_index[i] = n_kv;
         n_kv += b->parts[i] & PART_ATTN;
     }
@@ -172,6 +179,7 @@ static galen_status cuda_open(backend **out, const network *net, const backend_c
     if ((st = cuda_reserve(b, &b->memory, b->memory_bytes, "weights", err))) goto fail;
     (void)cuda_place_weights(net, cfg, b->memory, &b->weights, &is_bad);
     if ((st = cuda_upload(b, cfg->n_threads, err))) goto fail;
+    pins_open(&b->pins, b);
     *out = b;
     return GALEN_OK;
 fail:

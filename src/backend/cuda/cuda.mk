@@ -63,6 +63,6 @@ $(B)/bench/gpu/gpu_bench: $(patsubst %.c,$(B)/%.o,$(wildcard bench/gpu/*.c))
 $(GPU_BINARIES): $(CUDA_CU_OBJ) $(CUDA_C_OBJ) $(GPU_CORE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(if $(findstring gpu_test,$@),-Wl$(comma)--wrap=cudaMalloc$(comma)--wrap=cudaHostAlloc) -o $@ $^ $(CUDA_LIBS)
+	$(Q)$(CC) $(if $(findstring gpu_test,$@),-Wl$(comma)--wrap=cudaMalloc$(comma)--wrap=cudaHostAlloc$(comma)--wrap=cudaHostRegister) -o $@ $^ $(CUDA_LIBS)
 
 -include $(CUDA_CU_OBJ:.o=.d)

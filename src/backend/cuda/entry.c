@@ -78,6 +78,7 @@ const backend_plugin *backend_plugin_entry_v2(void) {
                              .versions = versions,
                              .count = count,
                              .info = info,
-                             .probe = cuda_probe};
+                             .probe = cuda_probe,
+                             .upload = cuda_probe_upload};
     return &table;
 }

@@ -10,6 +10,7 @@
 
 typedef struct gemm gemm;         /* cuBLASLt, where it is installed; gemm.h */
 typedef struct streamer streamer; /* layers that live on the host; stream.h   */
+typedef struct pins pins;         /* their pages, for the copy engine; pull.c */
 
 typedef struct dev_layer {
     dev_matrix wq, wk, wv, wo, gate, up, down;
@@ -32,6 +33,9 @@ struct backend {
     uint8_t *parts;    /* [n_layer] of PART_                                      */
     int32_t *kv_index; /* [n_layer] place of the layer's KV among those kept here */
     uint8_t *streamed; /* [n_layer] of PART_                                      */
+    uint8_t *fetched;  /* [n_layer] of PART_, of streamed                         */
+    int32_t stream_rows;
+    pins *pins; /* NULL = the host copies what is streamed */
     bool has_embed, has_head;
     int n_threads;             /* of the host, for moving weights */
     int device, n_sm, compute; /* 90 = capability 9.0 */
@@ -157,6 +161,7 @@ void cuda_release(backend *b, void *p, size_t n);
 galen_status cuda_find_device(int index, backend *b, galen_error *err);
 
 galen_status cuda_probe(int32_t index, device_speed *out, galen_error *err);
+galen_status cuda_probe_upload(int32_t index, double seconds, double *rate, galen_error *err);
 
 /** Weights to the device: see upload.c. */
 galen_status cuda_upload(backend *b, int n_threads, galen_error *err);

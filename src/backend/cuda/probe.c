@@ -63,25 +63,56 @@ static int measure_hop(const probe *p, double *seconds) {
     return e;
 }
 
+static int probe_open(probe *p, size_t device_bytes) {
+    int e = cudaStreamCreateWithFlags(&p->stream, cudaStreamNonBlocking);
+    if (!e) e = cudaEventCreate(&p->begin);
+    if (!e) e = cudaEventCreate(&p->end);
+    if (!e) e = cudaMalloc((void **)&p->device, device_bytes);
+    if (!e) e = cudaHostAlloc((void **)&p->host, UPLOAD_BYTES, cudaHostAllocDefault);
+    return e;
+}
+
+static void probe_close(probe *p) {
+    if (p->host) (void)cudaFreeHost(p->host);
+    if (p->device) (void)cudaFree(p->device);
+    if (p->end) (void)cudaEventDestroy(p->end);
+    if (p->begin) (void)cudaEventDestroy(p->begin);
+    if (p->stream) (void)cudaStreamDestroy(p->stream);
+}
+
 galen_status cuda_probe(int32_t index, device_speed *out, galen_error *err) {
     probe p = {0};
     memset(out, 0, sizeof *out);
     const galen_status st = cuda_find_device(index, NULL, err);
     if (st) return st;
-    int e = cudaStreamCreateWithFlags(&p.stream, cudaStreamNonBlocking);
-    if (!e) e = cudaEventCreate(&p.begin);
-    if (!e) e = cudaEventCreate(&p.end);
-    if (!e) e = cudaMalloc((void **)&p.device, READ_BYTES);
-    if (!e) e = cudaHostAlloc((void **)&p.host, UPLOAD_BYTES, cudaHostAllocDefault);
+    int e = probe_open(&p, READ_BYTES);
     if (!e) e = measure_read(&p, &out->read);
     if (!e) e = measure_upload(&p, &out->upload);
     if (!e) e = measure_hop(&p, &out->hop_s);
-    if (p.host) (void)cudaFreeHost(p.host);
-    if (p.device) (void)cudaFree(p.device);
-    if (p.end) (void)cudaEventDestroy(p.end);
-    if (p.begin) (void)cudaEventDestroy(p.begin);
-    if (p.stream) (void)cudaStreamDestroy(p.stream);
+    int can_pull = 0;
+    if (!e) e = cudaDeviceGetAttribute(&can_pull, cudaDevAttrHostRegisterReadOnlySupported, index);
+    out->can_pull = can_pull != 0;
+    probe_close(&p);
     if (!e) return GALEN_OK;
     memset(out, 0, sizeof *out);
     return cuda_fail(err, e, "measuring the device's speed");
+}
+
+galen_status cuda_probe_upload(int32_t index, double seconds, double *rate, galen_error *err) {
+    probe p = {0};
+    *rate = 0;
+    const galen_status st = cuda_find_device(index, NULL, err);
+    if (st) return st;
+    int e = probe_open(&p, UPLOAD_BYTES), n = 0;
+    const double start = now_s();
+    double passed = 0;
+    for (; !e && passed < seconds; n++) {
+        e = cudaMemcpyAsync(p.device, p.host, UPLOAD_BYTES, cudaMemcpyHostToDevice, p.stream);
+        if (!e) e = cudaStreamSynchronize(p.stream);
+        passed = now_s() - start;
+    }
+    probe_close(&p);
+    if (e) return cuda_fail(err, e, "measuring the device's speed");
+    if (passed > 0) *rate = (double)UPLOAD_BYTES * n / passed;
+    return GALEN_OK;
 }

@@ -268,17 +268,22 @@ galen_status cuda_set_hidden(backend_work *w, const batch *b, const float *x, ga
     return add_begin(w, err);
 }
 
+/* A part of the host's: nothing of it starts before its weights are there, and what comes after it is queued after it. */
+static galen_status run_streamed(backend_work *w, stage s, int32_t layer, galen_error *err) {
+    const bool is_last = s == STAGE_ATTN_OUT || s == STAGE_FFN_OUT, is_first = s == STAGE_ATTN_IN || s == STAGE_FFN_IN;
+    galen_status st = is_first && (w->n_pending || !is_recorded(w)) ? flush(w, err) : GALEN_OK;
+    if (!st) st = cuda_remember(w, cuda_stream_begin(w, s, layer, err), err);
+    if (!st) st = add_operation(w, N_STAGES * layer + (int32_t)s, err);
+    if (!st && is_last) st = flush(w, err);
+    if (!st) st = cuda_remember(w, cuda_stream_end(w, s, layer, err), err);
+    return st;
+}
+
 galen_status cuda_run(backend_work *w, stage s, int32_t layer, const batch *b, galen_error *err) {
     (void)b; /* as embed received it */
     if (w->is_failed) return refuse_failed(w, err);
-    if (cuda_is_streamed(w->b, s, layer)) {
-        galen_status st = flush(w, err); /* what was recorded before */
-        if (!st) st = cuda_stream_begin(w, s, layer, err);
-        if (!st) st = cuda_queue_operation(w, N_STAGES * layer + (int32_t)s, w->logits_to, err);
-        if (!st) st = cuda_stream_end(w, s, layer, err);
-        return cuda_remember(w, st, err);
-    }
-    return add_operation(w, N_STAGES * layer + (int32_t)s, err);
+    return cuda_is_streamed(w->b, s, layer) ? run_streamed(w, s, layer, err)
+                                            : add_operation(w, N_STAGES * layer + (int32_t)s, err);
 }
 
 galen_status cuda_head(backend_work *w, const batch *b, float *logits, galen_error *err) {

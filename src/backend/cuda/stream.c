@@ -1,6 +1,8 @@
-/* A streamed part's weights pass from the host's mapping through pinned slots into one of two areas, attention's and the
- * feed-forward's: while the device computes one, the host fills the other. The KV of the last STREAM_LAYERS streamed layers is
- * kept in turn, so that the host may fetch a layer's new rows while the next one runs. */
+/* A streamed part's weights come into one of two areas, attention's and the feed-forward's. Where the host's pages are registered
+ * (pull.c) the copy engine brings them: the next part of an area is asked for as soon as the last one's products are queued, in a
+ * large batch the next layer's, in a small one the next feed-forward that is fetched in every step, round and round; so they
+ * come while the host computes. Elsewhere the host fills pinned slots while the device computes the other area. The KV of the
+ * last STREAM_LAYERS streamed layers is kept in turn, so that the host may fetch a layer's new rows while the next one runs. */
 #include "backend/cuda/stream.h"
 
 #include <stdlib.h>
@@ -12,12 +14,15 @@ enum { AREA_ATTN, AREA_FFN, N_AREAS, NONE = -1, STREAM_PIECE = 16 << 20 };
 
 struct streamer {
     mover mover;
-    cuda_queue kv_queue; /* of get_kv, so that it waits for nothing but attention */
+    puller puller;           /* the mover's, where pages are registered */
+    cudaGraphExec_t *copies; /* [n_layer] of fetched feed-forwards: all calls of a copy as one */
+    cuda_queue kv_queue;     /* of get_kv, so that it waits for nothing but attention */
     void *memory;
     size_t memory_bytes;
     char *area[N_AREAS];
     size_t area_bytes[N_AREAS];
     const network_layer *form[N_AREAS]; /* whose planes the area's paddings are zero for */
+    int32_t held[N_AREAS];              /* the layer that the area has or is getting     */
     dev_layer layer;                    /* of the streamed layer in hand, for queueing   */
     cudaEvent_t loaded[N_AREAS], idle[N_AREAS], attended[STREAM_LAYERS];
     char *kv[STREAM_LAYERS];
@@ -74,17 +79,22 @@ static void lay_out(taker *t, const network *net, const uint8_t *streamed, const
     s->out_pages = take(t, n_pages, sizeof(int32_t));
 }
 
-static bool has_streamed(const network *net, const uint8_t *streamed) {
+static bool has_any(const network *net, const uint8_t *parts) {
     bool has = false;
-    for (int32_t i = 0; streamed && i < net->n_layer; i++) has = has || streamed[i];
+    for (int32_t i = 0; parts && i < net->n_layer; i++) has = has || parts[i];
     return has;
+}
+
+/* A work of so few rows streams only what every batch fetches. */
+static bool is_streaming(const network *net, const backend_config *cfg, const work_limits *lim) {
+    return has_any(net, cfg->streamed) && (lim->max_rows >= STREAM_MIN_ROWS || has_any(net, cfg->fetched));
 }
 
 size_t cuda_stream_bytes(const network *net, const backend_config *cfg, const work_limits *lim, size_t layer_bytes,
                          bool *is_bad) {
     taker t = {0};
     streamer unused;
-    if (!has_streamed(net, cfg->streamed) || lim->max_rows < STREAM_MIN_ROWS) return 0;
+    if (!is_streaming(net, cfg, lim)) return 0;
     lay_out(&t, net, cfg->streamed, lim, layer_bytes, &unused);
     *is_bad = *is_bad || t.is_bad;
     return t.at + N_SLOTS * mover_piece(net, cfg, STREAM_PIECE);
@@ -103,12 +113,16 @@ static int open_events(streamer *s) {
 galen_status cuda_stream_open(backend_work *w, galen_error *err) {
     backend *b = w->b;
     galen_status st;
-    if (!has_streamed(b->net, b->streamed) || w->lim.max_rows < STREAM_MIN_ROWS) return GALEN_OK;
-    const backend_config cfg = {.parts = b->parts, .streamed = b->streamed, .has_head = b->has_head};
+    const backend_config cfg = {.parts = b->parts, .streamed = b->streamed, .fetched = b->fetched, .has_head = b->has_head};
+    if (!is_streaming(b->net, &cfg, &w->lim)) return GALEN_OK;
     streamer *s = calloc(1, sizeof *s);
-    if (!s) return galen_fail(err, GALEN_E_NOMEM, 0, "streaming");
+    if (s) s->copies = calloc((size_t)b->net->n_layer, sizeof *s->copies);
     w->streamer = s;
+    if (!s || !s->copies) return galen_fail(err, GALEN_E_NOMEM, 0, "streaming");
     for (int i = 0; i < STREAM_LAYERS; i++) s->kv_layer[i] = NONE;
+    for (int i = 0; i < N_AREAS; i++) s->held[i] = NONE;
+    if (b->pins && (st = pull_open(&s->puller, err))) return st;
+    if (b->pins) s->mover.pull = &s->puller;
     taker t = {0};
     lay_out(&t, b->net, b->streamed, &w->lim, w->shape.layer_bytes, s);
     if (t.is_bad) return galen_fail(err, GALEN_E_NOMEM, 0, "streaming: the size overflows");
@@ -130,6 +144,10 @@ void cuda_stream_close(backend_work *w) {
     streamer *s = w->streamer;
     if (!s) return;
     if (s->mover.stream) (void)cudaStreamSynchronize(s->mover.stream);
+    pull_close(&s->puller);
+    for (int32_t i = 0; s->copies && i < w->b->net->n_layer; i++)
+        if (s->copies[i]) (void)cudaGraphExecDestroy(s->copies[i]);
+    free(s->copies);
     if (s->kv_queue.stream) (void)cudaStreamSynchronize(s->kv_queue.stream);
     for (int i = 0; i < N_AREAS; i++) {
         if (s->loaded[i]) (void)cudaEventDestroy(s->loaded[i]);
@@ -183,6 +201,38 @@ static bool is_same_form(const network_layer *a, const network_layer *b, int par
     return true;
 }
 
+static bool is_large(const backend_work *w) {
+    return w->batch.n_rows >= w->b->stream_rows;
+}
+
+/* The copy of a feed-forward, captured; NULL when that does not work, which costs speed only. */
+static cudaGraphExec_t capture(backend_work *w, int32_t layer) {
+    streamer *s = w->streamer;
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    galen_error ignored;
+    if (cudaStreamBeginCapture(s->mover.stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) return NULL;
+    const galen_status st = mover_layer(&s->mover, w->b->net, &w->b->net->layers[layer], PART_FFN, &s->layer, &ignored);
+    const cudaError_t e = cudaStreamEndCapture(s->mover.stream, &graph);
+    if (!st && e == cudaSuccess && cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess) exec = NULL;
+    if (graph) (void)cudaGraphDestroy(graph);
+    (void)cudaGetLastError();
+    return exec;
+}
+
+/* Into the area placed for it. Small batches do this many times a second, with a processor that has better things to do. */
+static galen_status copy_part(backend_work *w, int area, int32_t layer, galen_error *err) {
+    streamer *s = w->streamer;
+    if (s->mover.pull && !is_large(w) && area == AREA_FFN && (w->b->fetched[layer] & PART_FFN)) {
+        if (!s->copies[layer]) s->copies[layer] = capture(w, layer);
+        if (s->copies[layer]) {
+            const int e = cudaGraphLaunch(s->copies[layer], s->mover.stream);
+            return e ? cuda_fail(err, e, "streaming a layer") : GALEN_OK;
+        }
+    }
+    return mover_layer(&s->mover, w->b->net, &w->b->net->layers[layer], part_of(area), &s->layer, err);
+}
+
 static galen_status fetch(backend_work *w, int area, int32_t layer, galen_error *err) {
     streamer *s = w->streamer;
     const network *net = w->b->net;
@@ -193,31 +243,50 @@ static galen_status fetch(backend_work *w, int area, int32_t layer, galen_error 
         e = cudaMemsetAsync(s->area[area], 0, s->area_bytes[area], s->mover.stream);
     if (e) return cuda_fail(err, e, "streaming a layer");
     s->form[area] = l;
+    s->held[area] = layer;
     (void)cuda_place_part(net, l, part_of(area), s->area[area], &s->layer, &is_bad);
-    const galen_status st = mover_layer(&s->mover, net, l, part_of(area), &s->layer, err);
+    const galen_status st = copy_part(w, area, layer, err);
     if (st) return st;
     e = cudaEventRecord(s->loaded[area], s->mover.stream);
-    if (!e) e = cudaStreamWaitEvent(w->queue.stream, s->loaded[area], 0);
+    return e ? cuda_fail(err, e, "streaming a layer") : GALEN_OK;
+}
+
+/* The layer whose part comes next into the area, after that of layer; NONE when there is none. */
+static int32_t next_of(const backend_work *w, int area, int32_t layer) {
+    const uint8_t *const parts = is_large(w) ? w->b->streamed : w->b->fetched;
+    const int32_t n = w->b->net->n_layer, last = is_large(w) ? n - 1 : layer + n;
+    for (int32_t i = layer + 1; i <= last; i++)
+        if (parts[i % n] & part_of(area)) return i % n;
+    return NONE;
+}
+
+galen_status cuda_stream_begin(backend_work *w, stage s, int32_t layer, galen_error *err) {
+    const int area = area_of(s);
+    const uint8_t *const parts = is_large(w) ? w->b->streamed : w->b->fetched;
+    galen_status st = GALEN_OK;
+    if (!w->streamer || !(parts[layer] & part_of(area)))
+        return galen_fail(err, GALEN_E_ARG, 0, "layer %d does not live on the GPU, nor is it streamed for %d rows", layer,
+                          w->batch.n_rows);
+    if (s == STAGE_ATTN_IN) (void)kv_claim(w->streamer, layer);
+    if (s != STAGE_ATTN_IN && s != STAGE_FFN_IN) return GALEN_OK;
+    if (w->streamer->held[area] != layer) st = fetch(w, area, layer, err);
+    if (st) return st;
+    const int e = cudaStreamWaitEvent(w->queue.stream, w->streamer->loaded[area], 0);
     w->queue.is_chained = false; /* what comes next may not start early: its weights arrive on another queue */
     return e ? cuda_fail(err, e, "streaming a layer") : GALEN_OK;
 }
 
-galen_status cuda_stream_begin(backend_work *w, stage s, int32_t layer, galen_error *err) {
-    if (!w->streamer || !(w->b->streamed[layer] & part_of(area_of(s))) || w->batch.n_rows < STREAM_MIN_ROWS)
-        return galen_fail(err, GALEN_E_ARG, 0, "layer %d does not live on the GPU, nor is it streamed for %d rows", layer,
-                          w->batch.n_rows);
-    if (s == STAGE_ATTN_IN) (void)kv_claim(w->streamer, layer);
-    if (s == STAGE_ATTN_IN || s == STAGE_FFN_IN) return fetch(w, area_of(s), layer, err);
-    return GALEN_OK;
-}
-
 galen_status cuda_stream_end(backend_work *w, stage s, int32_t layer, galen_error *err) {
     streamer *t = w->streamer;
+    const int area = area_of(s);
+    const bool is_last = s == STAGE_ATTN_OUT || s == STAGE_FFN_OUT;
     int e = 0;
     if (s == STAGE_ATTEND) e = cudaEventRecord(t->attended[kv_claim(t, layer)], w->queue.stream);
-    if (s == STAGE_ATTN_OUT || s == STAGE_FFN_OUT) e = cudaEventRecord(t->idle[area_of(s)], w->queue.stream);
+    if (is_last) e = cudaEventRecord(t->idle[area], w->queue.stream);
     w->queue.is_chained = false;
-    return e ? cuda_fail(err, e, "streaming a layer") : GALEN_OK;
+    if (e) return cuda_fail(err, e, "streaming a layer");
+    const int32_t next = is_last && t->mover.pull ? next_of(w, area, layer) : NONE;
+    return next != NONE && t->held[area] != next ? fetch(w, area, next, err) : GALEN_OK;
 }
 
 /* ---------------------------------------------------------------- keys and values */

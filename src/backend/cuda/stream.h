@@ -14,7 +14,7 @@ static inline bool cuda_is_streamed(const backend *b, stage s, int32_t layer) {
     return !(b->parts[layer] & (s <= STAGE_ATTN_OUT ? PART_ATTN : PART_FFN));
 }
 
-/** Before and after a stage of a layer that does not live here is queued. The weights are fetched before the part's first stage.
+/** Before and after a stage of a layer that does not live here is queued; of a recorded batch, before its part and after it.
  */
 galen_status cuda_stream_begin(backend_work *w, stage s, int32_t layer, galen_error *err);
 galen_status cuda_stream_end(backend_work *w, stage s, int32_t layer, galen_error *err);

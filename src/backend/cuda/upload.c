@@ -110,6 +110,7 @@ static void copy_grains(void *ctx, int64_t begin, int64_t end, int thread) {
 
 static galen_status move_matrix(mover *v, const tensor *from, const dev_matrix *to, galen_error *err) {
     const int64_t most = (int64_t)(v->piece / from->row_bytes);
+    if (v->pull) return pull_matrix(v, from, to, err);
     for (int64_t row = 0; row < from->n_out;) {
         const int64_t n = from->n_out - row < most ? from->n_out - row : most;
         const int s = v->slot;
@@ -127,9 +128,15 @@ static galen_status move_matrix(mover *v, const tensor *from, const dev_matrix *
     return GALEN_OK;
 }
 
-/* A vector, or a table: small, so the pageable copy will do. */
+/* A vector, or a table: as it is. Never straight from the file where the host fills slots: another's pages beside it may be
+ * registered, and the driver refuses what is so in part. */
 static galen_status move_bytes(mover *v, const char *name, const void *from, void *to, size_t n, galen_error *err) {
-    const int e = cudaMemcpyAsync(to, from, n, cudaMemcpyHostToDevice, v->stream);
+    const int s = v->slot;
+    int e = v->pull ? cudaSuccess : cudaEventSynchronize(v->free[s]);
+    if (!e && !v->pull && n <= v->piece) from = memcpy(v->pinned[s], from, n);
+    if (!e) e = cudaMemcpyAsync(to, from, n, cudaMemcpyHostToDevice, v->stream);
+    if (!e && !v->pull) e = cudaEventRecord(v->free[s], v->stream);
+    if (!v->pull) v->slot = (s + 1) % N_SLOTS;
     return e ? cuda_fail(err, e, name) : GALEN_OK;
 }
 
@@ -164,7 +171,7 @@ galen_status mover_layer(mover *v, const network *net, const network_layer *l, i
                               {PART_FFN, &l->w_gate, NULL, &d->gate},
                               {PART_FFN, &l->w_up, NULL, &d->up},
                               {PART_FFN, &l->w_down, NULL, &d->down}};
-    galen_status st = GALEN_OK;
+    galen_status st = v->pull ? pull_begin(v, err) : GALEN_OK;
     for (size_t i = 0; !st && i < sizeof all / sizeof *all; i++) {
         if (!(all[i].part & parts)) continue;
         st = all[i].matrix ? move_matrix(v, all[i].from, all[i].matrix, err) : move_vector(v, all[i].from, all[i].vector, err);
@@ -225,13 +232,14 @@ galen_status mover_open(mover *v, backend *b, size_t piece, int n_threads, galen
     v->piece = piece;
     int e = cudaStreamCreateWithFlags(&v->stream, cudaStreamNonBlocking);
     for (int i = 0; !e && !st && i < N_SLOTS; i++) {
-        e = cudaHostAlloc((void **)&v->pinned[i], v->piece, cudaHostAllocDefault);
+        if (!v->pull) e = cudaHostAlloc((void **)&v->pinned[i], v->piece, cudaHostAllocDefault);
         if (!e) e = cudaEventCreateWithFlags(&v->free[i], cudaEventDisableTiming);
         if (!e) st = cuda_reserve(b, (void **)&v->device[i], v->piece, "buffers for loading weights", err);
     }
     if (e) return cuda_fail(err, e, "buffers for loading weights");
     if (st) return st;
     v->queue = (cuda_queue){.stream = v->stream, .n_sm = b->n_sm};
+    if (v->pull) return GALEN_OK;
     return pool_open(&v->pool, n_threads < 1 ? 1 : n_threads > MOST_THREADS ? MOST_THREADS : n_threads, err);
 }
 
