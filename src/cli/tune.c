@@ -36,6 +36,7 @@ static bool read_choice(const char *text, tune_choice *out) {
         kv && strlen(kv) < sizeof out->kv_type && json_is_integer(layers) && json_is_integer(threads) && json_is_integer(batch);
     if (ok) {
         *out = (tune_choice){.gpu_layers = (int32_t)json_integer_value(layers),
+                             .stream_layers = (int32_t)json_integer_value(json_object_get(j, "stream_layers")),
                              .n_threads = (int32_t)json_integer_value(threads),
                              .n_batch = (int32_t)json_integer_value(batch),
                              .is_default_fit = json_is_true(json_object_get(j, "is_default_fit")),
@@ -105,9 +106,9 @@ bool tune_keep(cli *c, const char *path, const tune_choice *choice, const json_t
     store *s = NULL;
     tune_key key;
     galen_error err = {0};
-    json_t *root = json_pack("{s:i, s:b, s:i, s:i, s:s, s:f, s:O}", "gpu_layers", choice->gpu_layers, "is_default_fit",
-                             (int)choice->is_default_fit, "threads", choice->n_threads, "ubatch", choice->n_batch, "kv_type",
-                             choice->kv_type, "seconds", choice->seconds, "curve", curve);
+    json_t *root = json_pack("{s:i, s:i, s:b, s:i, s:i, s:s, s:f, s:O}", "gpu_layers", choice->gpu_layers, "stream_layers",
+                             choice->stream_layers, "is_default_fit", (int)choice->is_default_fit, "threads", choice->n_threads,
+                             "ubatch", choice->n_batch, "kv_type", choice->kv_type, "seconds", choice->seconds, "curve", curve);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     const store_opts so = {.path = db_of(c)};
     galen_status st = text ? store_open(&s, &so, &err) : GALEN_E_NOMEM;
@@ -131,7 +132,10 @@ bool tune_keep(cli *c, const char *path, const tune_choice *choice, const json_t
 
 void tune_apply(const cli *c, const tune_choice *choice, galen_model_opts *o) {
     const cli_args *a = &c->args;
-    if (!a->gpu_layers && !a->no_kv_offload) o->gpu_layers = choice->gpu_layers;
+    if (!a->gpu_layers && !a->no_kv_offload) {
+        o->gpu_layers = choice->gpu_layers;
+        if (!option_given(a, "stream-layers")) o->stream_layers = choice->stream_layers;
+    }
     if (!option_given(a, "threads")) o->n_threads = choice->n_threads;
     if (!option_given(a, "batch") && !option_given(a, "ubatch")) o->n_batch = choice->n_batch;
 }

@@ -6,9 +6,10 @@
 #include "cli/json.h"
 
 typedef struct tune_choice {
-    int32_t gpu_layers; /* GALEN_GPU_LAYERS_AUTO: as the plan has it */
-    int32_t n_threads;  /* 0: all                     */
-    int32_t n_batch;    /* rows of a pass; 0: default */
+    int32_t gpu_layers;    /* GALEN_GPU_LAYERS_AUTO: as the plan has it */
+    int32_t stream_layers; /* as galen_model_opts */
+    int32_t n_threads;     /* 0: all                     */
+    int32_t n_batch;       /* rows of a pass; 0: default */
     char kv_type[8];
     bool is_default_fit; /* the layers fit beside the memory of the model's default context */
     double seconds;      /* of a prompt and an answer: TUNE_PROMPT, TUNE_ANSWER */

@@ -1,8 +1,7 @@
-/* galen tune: measure where layers, threads and rows of a pass are best, coarse first, then fine around the best; keep the
- * choice.
+/* galen tune: measure where layers, streaming, threads and rows of a pass are best; keep the choice.
  *
  * A candidate's figure is the time of one case: TUNE_PROMPT tokens read, TUNE_ANSWER tokens written. What does not fit the GPU is
- * not tried: the plan knows. */
+ * not tried, and which number of layers is worth a measurement is the plan's guess, put right by what was measured so far. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +12,13 @@
 #include "cli/resolve.h"
 #include "cli/tune.h"
 
-enum { MAX_TRIES = 96, BAR_CELLS = 16, QUICK_S = 55 };
+enum { MAX_TRIES = 96, MAX_LAYERS = 512, BAR_CELLS = 16, QUICK_S = 55 };
 
 typedef struct try_row {
     tune_choice choice;
     double prefill, decode;  /* tokens/s, medians */
     double fastest, slowest; /* seconds, of the best and the worst runs put together */
+    int32_t n_streamed;      /* layers whose feed-forward the GPU fetched in every step */
     char placement[256];
 } try_row;
 
@@ -29,6 +29,7 @@ typedef struct tuner {
     int32_t n_layer, most_layers; /* of the model; the most whole layers that fit the GPU, -1 without one */
     int n_cores, repeats;
     int32_t n_answer;
+    double guess[MAX_LAYERS + 1]; /* seconds by the plan, of so many layers as it would stream them; NAN = does not fit */
     try_row tries[MAX_TRIES];
     int n_tries, n_expected;
     int best;
@@ -37,8 +38,8 @@ typedef struct tuner {
 } tuner;
 
 static bool is_equal(const tune_choice *a, const tune_choice *b) {
-    return a->gpu_layers == b->gpu_layers && a->n_threads == b->n_threads && a->n_batch == b->n_batch &&
-           strcmp(a->kv_type, b->kv_type) == 0;
+    return a->gpu_layers == b->gpu_layers && a->stream_layers == b->stream_layers && a->n_threads == b->n_threads &&
+           a->n_batch == b->n_batch && strcmp(a->kv_type, b->kv_type) == 0;
 }
 
 static galen_status measure(tuner *t, try_row *row) {
@@ -49,6 +50,7 @@ static galen_status measure(tuner *t, try_row *row) {
     galen_model_opts o = t->base;
     galen_session_opts so = galen_session_default_opts();
     o.gpu_layers = row->choice.gpu_layers;
+    o.stream_layers = row->choice.stream_layers;
     o.n_threads = row->choice.n_threads;
     o.n_batch = so.n_batch = row->choice.n_batch;
     o.kv_type = so.kv_type = row->choice.kv_type;
@@ -64,6 +66,7 @@ static galen_status measure(tuner *t, try_row *row) {
         row->choice.seconds = TUNE_PROMPT / in.median + TUNE_ANSWER / out.median;
         row->fastest = TUNE_PROMPT / in.high + TUNE_ANSWER / out.high;
         row->slowest = TUNE_PROMPT / in.low + TUNE_ANSWER / out.low;
+        row->n_streamed = galen_model_get_info(m).n_streamed;
         (void)snprintf(row->placement, sizeof row->placement, "%s", galen_model_get_info(m).placement);
     }
     galen_session_close(s);
@@ -124,20 +127,22 @@ static tune_choice best_of(const tuner *t) {
     return t->tries[t->best].choice;
 }
 
-/* ---------------------------------------------------------------- what fits */
+/* ---------------------------------------------------------------- what fits, and what it should take */
 
-static bool fits(const tuner *t, const galen_model *m, int32_t layers) {
+/* The plan's guess for so many layers; false: they do not fit. */
+static bool guess(tuner *t, const galen_model *m, int32_t layers) {
     galen_plan *p = NULL;
     galen_model_opts o = t->base;
     o.gpu_layers = layers;
     const galen_status st = galen_plan_make(&p, m, &o, NULL, NULL);
     const bool ok =
         !st && galen_plan_get_info(p).gpu_name && galen_plan_get_info(p).n_whole >= (layers < t->n_layer ? layers : t->n_layer);
+    if (layers <= MAX_LAYERS) t->guess[layers] = ok ? galen_plan_seconds(p, TUNE_PROMPT, TUNE_ANSWER) : (double)NAN;
     galen_plan_close(p);
     return ok;
 }
 
-/* Sets model, n_layer and most_layers from the plan, without loading anything. */
+/* Sets model, n_layer, most_layers and the guesses from the plan, without loading anything. */
 static galen_status look(tuner *t, galen_error *err) {
     galen_model *m = NULL;
     galen_plan *p = NULL;
@@ -152,14 +157,9 @@ static galen_status look(tuner *t, galen_error *err) {
         t->n_layer = i.n_layer;
         t->n_cores = i.n_threads;
         t->most_layers = i.gpu_name ? 0 : -1;
-        for (int32_t low = 0, high = i.gpu_name ? i.n_layer : -1; low <= high;) { /* the largest that fits */
-            const int32_t mid = low + (high - low) / 2;
-            if (mid == 0 || fits(t, m, mid)) {
-                t->most_layers = mid;
-                low = mid + 1;
-            } else {
-                high = mid - 1;
-            }
+        for (int32_t n = 0; i.gpu_name && n <= i.n_layer && n <= MAX_LAYERS; n++) {
+            if (!guess(t, m, n) && n > 0) break;
+            t->most_layers = n;
         }
     }
     galen_plan_close(p);
@@ -169,36 +169,96 @@ static galen_status look(tuner *t, galen_error *err) {
 
 /* ---------------------------------------------------------------- the search */
 
+/* On the curve of seconds over layers: streamed as the plan has it, or as was asked. */
+static bool is_stated(const try_row *r, int32_t own) {
+    return r->choice.gpu_layers >= 0 && r->choice.stream_layers == own && !isnan(r->choice.seconds);
+}
+
 /* The best of the tries that state a number of layers; -1 when there is none. */
 static int best_stated(const tuner *t) {
     int best = -1;
-    for (int i = 0; i < t->n_tries; i++) {
-        const tune_choice *c = &t->tries[i].choice;
-        if (c->gpu_layers < 0 || isnan(c->seconds)) continue;
-        if (best < 0 || c->seconds < t->tries[best].choice.seconds) best = i;
-    }
+    for (int i = 0; i < t->n_tries; i++)
+        if (is_stated(&t->tries[i], t->base.stream_layers) &&
+            (best < 0 || t->tries[i].choice.seconds < t->tries[best].choice.seconds))
+            best = i;
     return best;
 }
 
-/* Quarter steps over what fits; then from the best of them up and down by ever smaller steps as long as that helps. The plan's
- * own arrangement was tried first and need not be a number of layers. */
+/* What measurements say of the guesses: the ratio at the nearest numbers measured on both sides, by distance. NAN seconds: none,
+ * or so many layers were measured themselves. */
+static double expect(const tuner *t, int32_t layers) {
+    double ratio[2] = {0, 0};
+    int32_t at[2] = {-1, -1}; /* below, above */
+    for (int i = 0; i < t->n_tries; i++) {
+        const int32_t n = t->tries[i].choice.gpu_layers;
+        if (!is_stated(&t->tries[i], t->base.stream_layers) || isnan(t->guess[n])) continue;
+        if (n == layers) return (double)NAN;
+        const int side = n > layers;
+        if (at[side] >= 0 && abs(at[side] - layers) < abs(n - layers)) continue;
+        at[side] = n;
+        ratio[side] = t->tries[i].choice.seconds / t->guess[n];
+    }
+    if (at[0] < 0 && at[1] < 0) return (double)NAN;
+    if (at[0] < 0 || at[1] < 0) return t->guess[layers] * ratio[at[0] < 0];
+    const double part = (double)(layers - at[0]) / (at[1] - at[0]);
+    return t->guess[layers] * (ratio[0] * (1 - part) + ratio[1] * part);
+}
+
+/* The number of layers most worth a measurement; -1: none promises more than the best has. */
+static int32_t most_promising(const tuner *t, double best) {
+    static const double worth = 0.99;
+    int32_t n = -1;
+    double least = worth * best;
+    for (int32_t i = 0; i <= t->most_layers; i++) {
+        const double s = expect(t, i);
+        if (isnan(s) || s >= least) continue;
+        least = s;
+        n = i;
+    }
+    return n;
+}
+
+/* A few points of the curve, then what promises most, then what is beside the best. The plan's own arrangement was tried first
+ * and need not be a number of layers. */
 static galen_status search_layers(tuner *t) {
+    const int parts = t->c->args.quick ? 2 : 4, most_more = t->c->args.quick ? 4 : 12;
     tune_choice c = best_of(t);
     galen_status st = GALEN_OK;
     if (t->most_layers <= 0) return GALEN_OK;
-    for (int k = 0; k <= 4 && !st; k++) {
-        c.gpu_layers = t->most_layers * k / 4;
+    for (int k = parts; k >= 0 && !st; k--) {
+        c.gpu_layers = t->most_layers * k / parts;
         st = consider(t, c);
     }
-    for (int32_t step = t->most_layers > 8 ? t->most_layers / 8 : 1; step >= 1 && !st;) {
-        const int at = best_stated(t);
-        if (at < 0) break;
+    for (int i = 0; i < most_more && !st && best_stated(t) >= 0; i++) {
+        c.gpu_layers = most_promising(t, t->tries[t->best].choice.seconds);
+        if (c.gpu_layers < 0) break;
+        st = consider(t, c);
+    }
+    for (int at = -1; !st && best_stated(t) >= 0 && best_stated(t) != at;) {
+        at = best_stated(t);
         for (int side = 1; side >= -1 && !st; side -= 2) {
-            c.gpu_layers = t->tries[at].choice.gpu_layers + side * step;
+            c.gpu_layers = t->tries[at].choice.gpu_layers + side;
             if (c.gpu_layers >= 0 && c.gpu_layers <= t->most_layers) st = consider(t, c);
-            if (best_stated(t) != at) break; /* it helped: go on from there */
         }
-        if (best_stated(t) == at) step /= 2;
+    }
+    return st;
+}
+
+/* More or fewer feed-forwards fetched in every step than the plan has, as long as that helps. */
+static galen_status search_streaming(tuner *t) {
+    galen_status st = GALEN_OK;
+    const int32_t own = t->tries[t->best].n_streamed, step = own >= 8 ? own / 4 : own > 2 ? 2 : 1;
+    if (own == 0) return GALEN_OK;
+    for (int side = 1; side >= -1 && !st; side -= 2) {
+        const int was = t->best;
+        for (int32_t n = own + side * step; n >= 0 && !st; n += side * step) {
+            const int before = t->best;
+            tune_choice c = best_of(t);
+            c.stream_layers = n ? n : GALEN_STREAM_NONE;
+            st = consider(t, c);
+            if (t->best == before) break;
+        }
+        if (t->best != was) break;
     }
     return st;
 }
@@ -236,13 +296,15 @@ static galen_status search_rest(tuner *t) {
 }
 
 static galen_status search(tuner *t) {
-    tune_choice first = {.gpu_layers = t->base.gpu_layers, .n_threads = t->n_cores, .n_batch = 512};
+    tune_choice first = {
+        .gpu_layers = t->base.gpu_layers, .stream_layers = t->base.stream_layers, .n_threads = t->n_cores, .n_batch = 512};
     (void)snprintf(first.kv_type, sizeof first.kv_type, "%s", t->c->args.kv_type ? t->c->args.kv_type : "f16");
     if (option_given(&t->c->args, "threads")) first.n_threads = (int32_t)t->c->args.threads;
     t->n_expected = (t->most_layers > 0 ? 10 : 0) + 7;
     galen_status st = consider(t, first);
     if (!st && t->best < 0) return GALEN_E_NOMEM;
     if (!st && !t->c->args.gpu_layers) st = search_layers(t);
+    if (!st && !option_given(&t->c->args, "stream-layers")) st = search_streaming(t);
     if (!st && !option_given(&t->c->args, "threads")) st = search_threads(t);
     if (!st && !t->c->args.quick) st = search_rest(t);
     if (!st) distrust_noise(t);
@@ -269,6 +331,7 @@ static void fill_plot(const tuner *t, plot *p) {
     for (int i = 0; i < t->n_tries; i++) {
         const tune_choice *c = &t->tries[i].choice, *f = &t->tries[0].choice;
         const bool is_on_curve = strcmp(c->kv_type, f->kv_type) == 0 && c->n_batch == f->n_batch &&
+                                 c->stream_layers == f->stream_layers &&
                                  (has_gpu ? c->n_threads == f->n_threads && c->gpu_layers >= 0 : true);
         if (!is_on_curve || isnan(c->seconds)) continue;
         s->points[s->n++] = (plot_point){.x = has_gpu ? c->gpu_layers : c->n_threads,
@@ -288,7 +351,8 @@ static json_t *json_tries(const tuner *t) {
     json_t *all = json_array();
     for (int i = 0; i < t->n_tries; i++) {
         const try_row *r = &t->tries[i];
-        json_t *one = json_pack("{s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o}", "gpu_layers", r->choice.gpu_layers, "threads",
+        json_t *one = json_pack("{s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o}", "gpu_layers", r->choice.gpu_layers,
+                                "stream_layers", r->choice.stream_layers, "n_streamed", r->n_streamed, "threads",
                                 r->choice.n_threads, "ubatch", r->choice.n_batch, "kv_type", r->choice.kv_type, "seconds",
                                 json_number(r->choice.seconds), "prefill_tokens_per_s", json_number(r->prefill),
                                 "decode_tokens_per_s", json_number(r->decode), "placement", json_text0(r->placement));
@@ -303,13 +367,13 @@ static json_t *json_tries(const tuner *t) {
 static void print_tries(const tuner *t) {
     char layers[16];
     const bool is_narrow = term_width(t->c) < 72;
-    (void)printf("%6s %7s %5s %5s %8s", "layers", "threads", "rows", "KV", "seconds");
+    (void)printf("%6s %8s %7s %5s %5s %8s", "layers", "streamed", "threads", "rows", "KV", "seconds");
     if (!is_narrow) (void)printf(" %12s %12s", "prompt t/s", "answer t/s");
     (void)putchar('\n');
     for (int i = 0; i < t->n_tries; i++) {
         const try_row *r = &t->tries[i];
-        (void)printf("%6s %7d %5d %5s ", layers_text(r->choice.gpu_layers, layers), r->choice.n_threads, r->choice.n_batch,
-                     r->choice.kv_type);
+        (void)printf("%6s %8d %7d %5d %5s ", layers_text(r->choice.gpu_layers, layers), r->n_streamed, r->choice.n_threads,
+                     r->choice.n_batch, r->choice.kv_type);
         if (isnan(r->choice.seconds))
             (void)printf("does not fit");
         else
@@ -339,8 +403,9 @@ static cli_exit print_json(const tuner *t, const json_t *tries) {
     json_t *root = json_begin(t->c);
     int bad = json_object_set_new(root, "model", json_text0(t->model));
     bad |= json_object_set_new(root, "chosen",
-                               json_pack("{s:i, s:i, s:i, s:s, s:f}", "gpu_layers", b->gpu_layers, "threads", b->n_threads,
-                                         "ubatch", b->n_batch, "kv_type", b->kv_type, "seconds", b->seconds));
+                               json_pack("{s:i, s:i, s:i, s:i, s:s, s:f}", "gpu_layers", b->gpu_layers, "stream_layers",
+                                         b->stream_layers, "threads", b->n_threads, "ubatch", b->n_batch, "kv_type", b->kv_type,
+                                         "seconds", b->seconds));
     bad |= json_object_set(root, "tries", (json_t *)(uintptr_t)tries);
     if (bad) {
         json_decref(root);
