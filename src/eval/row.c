@@ -181,7 +181,7 @@ static void take_numbers(in *x, const json_t *j, const char *key, double *out, s
     if (json_array_size(list) != n) fail(x, key);
     for (size_t i = 0; i < n; i++) {
         out[i] = json_number_value(json_array_get(list, i));
-        if (!json_is_number(json_array_get(list, i)) || !isfinite(out[i])) fail(x, key);
+        if (!json_is_number(json_array_get(list, i)) || !(fabs(out[i]) <= 1e6)) fail(x, key); /* log-probabilities */
     }
 }
 
