@@ -41,12 +41,9 @@ static cli_exit open_source(cli *c, const char *path, source *s) {
 /* After a reader's failure: the signal, the system's word, or the reader's. */
 static cli_exit source_fail(cli *c, const char *path, const source *s, const galen_error *err) {
     char safe[256];
-    galen_error full = *err;
     if (signals_stop()) return signals_exit();
-    (void)snprintf(full.msg, sizeof full.msg, "%.255s: %.240s", term_safe(path, safe, sizeof safe),
-                   s->why ? strerror(s->why) : err->msg);
-    const cli_exit st = engine_fail(c, PHASE_USE, &full);
-    return err->code == GALEN_E_FORMAT ? CLI_USAGE : st;
+    term_error(c, "%s: %s", term_safe(path, safe, sizeof safe), s->why ? strerror(s->why) : err->msg);
+    return err->code == GALEN_E_NOMEM ? CLI_MEMORY : err->code == GALEN_E_IO ? CLI_FAILED : CLI_USAGE;
 }
 
 static void close_source(source *s) {
