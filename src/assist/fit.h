@@ -38,6 +38,11 @@ void fit_calibration(const fit_case *cases, int32_t n, galen_calibration *k);
 galen_status fit_measure(const fit_case *cases, int32_t n, const galen_calibration *k, uint64_t seed, fit_report *out,
                          galen_error *err);
 
+/** Can auroc be said? Not when the first was right in every case, or in none. */
+static inline bool fit_has_auroc(const fit_report *r) {
+    return r->top1.value > 0 && r->top1.value < 1;
+}
+
 /* A bin of confidences, for a reliability plot. */
 typedef struct fit_bin {
     int32_t n, n_right; /* confidences in [bin, bin + 1) / FIT_BINS, and those of what was right */

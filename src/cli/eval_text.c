@@ -55,6 +55,17 @@ static void measure(const cli *c, const char *name, const fit_interval *i) {
     (void)printf("%.3f [%.3f, %.3f]\n", i->value, i->low, i->high);
 }
 
+static void put_measures(const cli *c, const fit_report *r) {
+    measure(c, "ECE (15 bins)", &r->ece);
+    measure(c, "Brier", &r->brier);
+    if (fit_has_auroc(r)) {
+        measure(c, "AUROC of the first", &r->auroc);
+    } else {
+        row_name(c, "AUROC of the first");
+        (void)printf("not to be said: %s right\n", r->top1.value > 0 ? "all are" : "none is");
+    }
+}
+
 static void put_bins(const cli *c, const fit_bin *bins) {
     (void)puts(is_narrow(c) ? "  said     n   right [95 %]" : "  said          confidences   right   [95 %]");
     for (int b = 0; b < FIT_BINS; b++) {
@@ -70,15 +81,11 @@ static void put_bins(const cli *c, const fit_bin *bins) {
 static void put_calibration(const cli *c, const eval_report *r) {
     if (!r->n_scored) return;
     title(c, r->is_calibrated ? "Confidences, calibrated" : "Confidences, uncalibrated: this model has no calibration file");
-    measure(c, "ECE (15 bins)", &r->shown.ece);
-    measure(c, "Brier", &r->shown.brier);
-    measure(c, "AUROC of the first", &r->shown.auroc);
+    put_measures(c, &r->shown);
     put_bins(c, r->bins);
     if (!r->is_calibrated) return;
     title(c, "The same without the calibration");
-    measure(c, "ECE (15 bins)", &r->raw.ece);
-    measure(c, "Brier", &r->raw.brier);
-    measure(c, "AUROC of the first", &r->raw.auroc);
+    put_measures(c, &r->raw);
 }
 
 static void put_levels(const cli *c, const eval_triage *t) {
@@ -134,7 +141,7 @@ static void put_loop(const cli *c, const eval_loop *l) {
     }
     share(c, "first at the end", &l->at_end);
     row_name(c, "end minus start");
-    (void)printf("%+.1f %% [%.1f, %.1f]  p %.2g\n", 100 * l->gain.value, 100 * l->gain.low, 100 * l->gain.high, l->p);
+    (void)printf("%+.1f points [%.1f, %.1f], p %.2g\n", 100 * l->gain.value, 100 * l->gain.low, 100 * l->gain.high, l->p);
     if (l->reached.n) {
         row_name(c, "questions, where they helped");
         (void)printf("median %.0f (n %d)\n", l->reached.median, (int)l->reached.n);
@@ -204,7 +211,7 @@ void eval_text_comparison(const cli *c, const eval_comparison *k) {
         const int n = p->pairs.both + p->pairs.only_first + p->pairs.only_second + p->pairs.neither;
         if (!n) continue;
         row_name(c, p->what);
-        (void)printf("%+.1f %% [%.1f, %.1f]%s(n %d, p %.2g)\n", 100 * p->difference.value, 100 * p->difference.low,
+        (void)printf("%+.1f points [%.1f, %.1f]%s(n %d, p %.2g)\n", 100 * p->difference.value, 100 * p->difference.low,
                      100 * p->difference.high, is_narrow(c) ? "\n    " : "  ", n, p->p);
     }
 }

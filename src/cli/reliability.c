@@ -4,7 +4,7 @@
 
 #include "eval/stats.h"
 
-enum { WIDTH = 560, HEIGHT = 620, LEFT = 64, TOP = 70, SIDE = 460, COUNTS = 36 }; /* COUNTS: height of the bins' counts */
+enum { WIDTH = 560, HEIGHT = 640, LEFT = 64, TOP = 90, SIDE = 460, COUNTS = 36 }; /* COUNTS: height of the bins' counts */
 
 /* Okabe and Ito's palette, as in plot.c. */
 static const char *const colors[2] = {"#0072b2", "#d55e00"};
@@ -86,8 +86,10 @@ bool reliability_svg(const reliability *r, FILE *out) {
                   "<rect class='ground' width='%d' height='%d'/>\n<text x='%d' y='28' class='title'>",
                   WIDTH, HEIGHT, WIDTH, HEIGHT, LEFT);
     put_text(out, r->title);
-    (void)fprintf(out, "</text><text x='%d' y='50'>", LEFT);
-    put_text(out, r->subtitle);
+    for (int i = 0; i < 2; i++) {
+        (void)fprintf(out, "</text><text x='%d' y='%d'>", LEFT, 50 + 20 * i);
+        put_text(out, r->lines[i]);
+    }
     (void)fputs("</text>\n", out);
     put_axes(out);
     put_counts(r->shown, out);

@@ -276,16 +276,16 @@ static cli_exit print_json(const work *w, const eval_report *r, const eval_compa
 }
 
 static cli_exit write_svg(const work *w, const eval_report *r) {
-    char title[160], line[160], safe[256];
+    char model[72], line[160], safe[256];
     if (!w->svg) return CLI_DONE;
     if (!r->n_scored) {
         term_error(w->c, "no case with a diagnosis has a list: there is nothing to plot");
         return CLI_FAILED;
     }
-    (void)snprintf(title, sizeof title, "Reliability of the confidences: %s", w->head.model_name);
+    (void)term_safe(w->head.model_name, model, sizeof model);
     (void)snprintf(line, sizeof line, "%d cases, five confidences each; %s; ECE %.3f [%.3f, %.3f]", (int)r->n_scored,
                    r->is_calibrated ? "calibrated" : "uncalibrated", r->shown.ece.value, r->shown.ece.low, r->shown.ece.high);
-    const reliability plot = {title, line, r->bins, r->is_calibrated ? r->raw_bins : NULL};
+    const reliability plot = {"Reliability of the confidences", {model, line}, r->bins, r->is_calibrated ? r->raw_bins : NULL};
     if (ftruncate(fileno(w->svg), 0) == 0 && reliability_svg(&plot, w->svg) && fflush(w->svg) == 0) return CLI_DONE;
     term_error(w->c, "%s: cannot be written", term_safe(w->c->args.svg, safe, sizeof safe));
     return CLI_FAILED;

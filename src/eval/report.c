@@ -158,39 +158,42 @@ static galen_status calibrate(const eval_row *rows, int32_t n, const eval_head *
     return st ? st : fit_measure(seen, m, &none, head->seed, &out->raw, err);
 }
 
+static void count_row(eval_report *out, const eval_row *r) {
+    out->n_diagnosis += r->expected[0] != '\0';
+    out->n_coded += r->expected_code[0] != '\0';
+    out->n_labelled += r->least >= 0;
+    out->n_unlabelled += r->least < 0 && !r->expected[0];
+    out->n_listed += r->status == EVAL_DONE;
+    out->n_refused += r->status == EVAL_REFUSED;
+    out->n_too_long += r->status == EVAL_TOO_LONG;
+    count_level(&out->rules, r, r->level);
+    if (r->status == EVAL_DONE) count_level(&out->model, r, r->model_level);
+    if (r->status == EVAL_DONE && r->expected[0]) count_ranks(out, r);
+    count_categories(out, r);
+    count_loop(&out->loop, &r->questions);
+}
+
 galen_status eval_report_make(const eval_row *rows, int32_t n, const eval_head *head, eval_report *out, galen_error *err) {
     *out = (eval_report){.n = n};
     double *v = calloc((size_t)n + 1, sizeof *v);
     fit_case *seen = calloc((size_t)n + 1, sizeof *seen);
-    galen_status st = v && seen ? GALEN_OK : galen_fail(err, GALEN_E_NOMEM, 0, "a report of %d cases", n);
-    for (int32_t i = 0; i < n && !st; i++) {
-        const eval_row *r = &rows[i];
-        out->n_diagnosis += r->expected[0] != '\0';
-        out->n_coded += r->expected_code[0] != '\0';
-        out->n_labelled += r->least >= 0;
-        out->n_unlabelled += r->least < 0 && !r->expected[0];
-        out->n_listed += r->status == EVAL_DONE;
-        out->n_refused += r->status == EVAL_REFUSED;
-        out->n_too_long += r->status == EVAL_TOO_LONG;
-        count_level(&out->rules, r, r->level);
-        if (r->status == EVAL_DONE) count_level(&out->model, r, r->model_level);
-        if (r->status == EVAL_DONE && r->expected[0]) count_ranks(out, r);
-        count_categories(out, r);
-        count_loop(&out->loop, &r->questions);
+    if (!v || !seen) {
+        free(v);
+        free(seen);
+        return galen_fail(err, GALEN_E_NOMEM, 0, "a report of %d cases", n);
     }
-    if (!st) {
-        for (int i = 0; i < 3; i++) {
-            finish(&out->name[i]);
-            finish(&out->category[i]);
-        }
-        for (int32_t i = 0; i < out->n_categories; i++) finish(&out->categories[i].escalated);
-        out->has_model_triage = out->n_listed > 0;
-        finish_triage(&out->rules);
-        finish_triage(&out->model);
-        finish_loop(&out->loop);
-        make_spreads(rows, n, v, out);
-        st = calibrate(rows, n, head, seen, out, err);
+    for (int32_t i = 0; i < n; i++) count_row(out, &rows[i]);
+    for (int i = 0; i < 3; i++) {
+        finish(&out->name[i]);
+        finish(&out->category[i]);
     }
+    for (int32_t i = 0; i < out->n_categories; i++) finish(&out->categories[i].escalated);
+    out->has_model_triage = out->n_listed > 0;
+    finish_triage(&out->rules);
+    finish_triage(&out->model);
+    finish_loop(&out->loop);
+    make_spreads(rows, n, v, out);
+    const galen_status st = calibrate(rows, n, head, seen, out, err);
     free(v);
     free(seen);
     return st;
@@ -198,14 +201,18 @@ galen_status eval_report_make(const eval_row *rows, int32_t n, const eval_head *
 
 /* ------------------------------------------------------------ two runs */
 
+typedef struct keyed {
+    const eval_row *row;
+} keyed;
+
 static int by_key(const void *pa, const void *pb) {
-    const eval_row *const *a = pa, *const *b = pb;
-    return strcmp((*a)->key, (*b)->key);
+    const keyed *a = pa, *b = pb;
+    return strcmp(a->row->key, b->row->key);
 }
 
-static const eval_row **sorted(const eval_row *rows, int32_t n) {
-    const eval_row **v = calloc((size_t)n + 1, sizeof *v);
-    for (int32_t i = 0; i < n && v; i++) v[i] = &rows[i];
+static keyed *sorted(const eval_row *rows, int32_t n) {
+    keyed *v = calloc((size_t)n + 1, sizeof *v);
+    for (int32_t i = 0; i < n && v; i++) v[i].row = &rows[i];
     if (v) qsort(v, (size_t)n, sizeof *v, by_key);
     return v;
 }
@@ -240,13 +247,17 @@ galen_status eval_compare(const eval_row *a, int32_t n_a, const eval_row *b, int
     static const char *const names[EVAL_N_PAIRS] = {"category, first",  "category, among five", "name, first",
                                                     "name, among five", "triage level reached", "first after the questions"};
     *out = (eval_comparison){.n_both = 0};
-    const eval_row **x = sorted(a, n_a), **y = sorted(b, n_b);
-    const galen_status st = x && y ? GALEN_OK : galen_fail(err, GALEN_E_NOMEM, 0, "%d cases to compare", n_a);
-    for (int32_t i = 0, k = 0; !st && (i < n_a || k < n_b);) {
-        const int c = i == n_a ? 1 : k == n_b ? -1 : strcmp(x[i]->key, y[k]->key);
+    keyed *x = sorted(a, n_a), *y = sorted(b, n_b);
+    if (!x || !y) {
+        free(x);
+        free(y);
+        return galen_fail(err, GALEN_E_NOMEM, 0, "%d cases to compare", n_a);
+    }
+    for (int32_t i = 0, k = 0; i < n_a || k < n_b;) {
+        const int c = i == n_a ? 1 : k == n_b ? -1 : strcmp(x[i].row->key, y[k].row->key);
         out->n_only_first += c < 0;
         out->n_only_second += c > 0;
-        if (c == 0) count_pair(out, x[i], y[k]);
+        if (c == 0) count_pair(out, x[i].row, y[k].row);
         i += c <= 0;
         k += c >= 0;
     }
@@ -257,5 +268,5 @@ galen_status eval_compare(const eval_row *a, int32_t n_a, const eval_row *b, int
     }
     free(x);
     free(y);
-    return st;
+    return GALEN_OK;
 }

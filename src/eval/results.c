@@ -30,10 +30,13 @@ static galen_status grow(eval_results *r, galen_error *err) {
     if (r->n < r->cap) return GALEN_OK;
     const int32_t cap = r->cap ? r->cap * 2 : 64; /* at most EVAL_MAX_CASES: both are powers of two */
     const size_t cap_places = (size_t)cap * 2;
-    eval_row *rows = realloc(r->rows, (size_t)cap * sizeof *rows);
-    if (rows) r->rows = rows;
-    uint32_t *places = rows ? calloc(cap_places, sizeof *places) : NULL;
-    if (!places) return galen_fail(err, GALEN_E_NOMEM, 0, "results of %d cases", cap);
+    uint32_t *places = calloc(cap_places, sizeof *places);
+    eval_row *rows = places ? realloc(r->rows, (size_t)cap * sizeof *rows) : NULL;
+    if (!rows) {
+        free(places);
+        return galen_fail(err, GALEN_E_NOMEM, 0, "results of %d cases", cap);
+    }
+    r->rows = rows;
     free(r->places);
     r->places = places;
     r->cap_places = cap_places;

@@ -217,7 +217,7 @@ static eval_row sample(int number) {
         r.conditions[i] =
             (eval_condition){.confidence = 0.3 - 0.05 * i, .order = 4 - i, .is_name = i == 1, .is_category = i == 0};
         (void)snprintf(r.conditions[i].name, sizeof r.conditions[i].name, "condition %d", i);
-        if (i < 3) (void)snprintf(r.conditions[i].code, sizeof r.conditions[i].code, "A0%d.1", i);
+        if (i < 3) (void)snprintf(r.conditions[i].code, sizeof r.conditions[i].code, "A0%c.1", '0' + i);
     }
     return r;
 }
