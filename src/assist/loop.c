@@ -12,6 +12,7 @@
 #include "assist/case.h"
 #include "assist/names.h"
 #include "assist/text.h"
+#include "assist/triage.h"
 #include "base/error.h"
 
 #define MAX_FLAG_ASKS 4    /* red-flag questions of a case: more would tire */
@@ -223,14 +224,19 @@ static char *more_answers(const case_file *c, const asked *q, galen_answer_kind 
     return out;
 }
 
-/* What the red-flag rules get to read: free text, and a question that was affirmed. */
+/* What the red-flag rules get to read: free text, and a question that was affirmed; of a red flag's question what its rule says,
+ * since a yes to a list says only that one thing of it is so. */
 static galen_status read_flags_of(galen_assistant *a, const asked *q, galen_answer_kind kind, const char *text, size_t n,
                                   bool *is_raised, galen_error *err) {
     galen_status st = GALEN_OK;
     *is_raised = false;
     if (text && n) st = case_add_line(&a->c, text, n, is_raised, err);
     if (st || kind != GALEN_ANSWER_YES) return st;
-    if (!text || !n) st = case_add_line(&a->c, q->q.text, strcspn(q->q.text, "?"), is_raised, err);
+    const triage_rules *rules = NULL;
+    if (q->flag.id) st = triage_rules_builtin(&rules, err);
+    if (st) return st;
+    const char *says = rules ? triage_rules_yes(rules, q->flag.id) : q->q.text;
+    if (says && (!text || !n)) st = case_add_line(&a->c, says, strcspn(says, "?"), is_raised, err);
     if (!st && q->flag.id)
         *is_raised |= case_raise(&a->c, q->flag.id, "answer", galen_triage_level_advice(q->flag.level),
                                  "a red-flag question answered with yes", q->flag.level);

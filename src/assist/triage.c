@@ -64,6 +64,11 @@ const char *triage_rules_source(const triage_rules *r, size_t i) {
 bool triage_rules_has_ask(const triage_rules *r, size_t i) {
     return r->rules[i].question != NULL;
 }
+const char *triage_rules_yes(const triage_rules *r, const char *id) {
+    for (size_t i = 0; i < r->n_rules; i++)
+        if (strcmp(r->rules[i].id, id) == 0) return r->rules[i].says;
+    return NULL;
+}
 
 /* ------------------------------------------------------------ sentences */
 
@@ -233,13 +238,13 @@ static void add_flag(scan *x, const rule *rl, truth t) {
 static void add_ask(galen_triage *out, const rule *rl) {
     int i = out->n_asks;
     if (i == GALEN_MAX_ASKS) {
-        if (rl->level <= out->asks[i - 1].level) return;
+        if (rl->yes <= out->asks[i - 1].level) return;
         i--;
     } else {
         out->n_asks++;
     }
-    for (; i > 0 && rl->level > out->asks[i - 1].level; i--) out->asks[i] = out->asks[i - 1];
-    out->asks[i] = (galen_triage_ask){rl->id, rl->question, rl->level};
+    for (; i > 0 && rl->yes > out->asks[i - 1].level; i--) out->asks[i] = out->asks[i - 1];
+    out->asks[i] = (galen_triage_ask){rl->id, rl->question, rl->yes};
 }
 
 static void run_rules(scan *x) {

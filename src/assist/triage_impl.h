@@ -108,8 +108,8 @@ typedef struct span32 {
 } span32;
 
 typedef struct rule {
-    const char *id, *category, *message, *source, *question; /* question may be NULL */
-    galen_triage_level level;
+    const char *id, *category, *message, *source, *question, *says; /* question and says may be NULL */
+    galen_triage_level level, yes;                                  /* yes: what that answer means */
     span32 when, ask_if;
 } rule;
 

@@ -14,7 +14,9 @@
  *     say   what the person reads
  *     from  the guideline
  *     ask   a question, with
- *     if    EXPRESSION         when it is worth asking
+ *     if    EXPRESSION         when it is worth asking, and perhaps
+ *     yes   LEVEL [WORDS]      what a yes means, if not the rule's level; the words that it says, for all rules to read (of a
+ *                              question for one thing; one that lists several gets none, for a yes says only that one is true)
  *
  * minor: alone it is self care. lasting: counts when it is past too (diabetes, anticoagulants). voiced: counts when it is only
  * feared or wished (self-harm). quiet: says nothing by itself (sudden, severe). A rule's files may come in any order: classes
@@ -295,8 +297,8 @@ static galen_status add_cue(triage_rules *r, const entry *e, bool is_vital, gale
 
 /* ------------------------------------------------------------ rules */
 
-enum { F_WHEN, F_SAY, F_FROM, F_ASK, F_IF, N_FIELDS };
-static const char *const field_names[N_FIELDS] = {"when", "say", "from", "ask", "if"};
+enum { F_WHEN, F_SAY, F_FROM, F_ASK, F_IF, F_YES, N_FIELDS };
+static const char *const field_names[N_FIELDS] = {"when", "say", "from", "ask", "if", "yes"};
 
 /* A field's lines joined by blanks, in the arena. */
 static galen_status read_fields(triage_rules *r, const entry *e, const char *fields[N_FIELDS], galen_error *err) {
@@ -316,7 +318,7 @@ static galen_status read_fields(triage_rules *r, const entry *e, const char *fie
             line = rest;
             n = n_rest;
         }
-        if (at < 0) return parse_fail(e, err, "a rule's line begins with when, say, from, ask or if, not", word, n_word);
+        if (at < 0) return parse_fail(e, err, "a rule's line begins with when, say, from, ask, if or yes, not", word, n_word);
         while (n && (*line == ' ' || *line == '\t')) line++, n--;
         if (!text[at]) text[at] = arena_alloc(&r->strings, e->n_body + 2, 1);
         if (!text[at]) return no_memory(err);
@@ -334,6 +336,20 @@ static bool read_level(const char *word, size_t n, galen_triage_level *level) {
         if (is_word(word, n, galen_triage_level_name(*level))) return true;
     }
     return false;
+}
+
+/* "LEVEL words" */
+static galen_status read_yes(const entry *e, const char *text, rule *rl, galen_error *err) {
+    size_t n = text ? strlen(text) : 0;
+    const char *word = "";
+    rl->yes = rl->level;
+    if (!text) return GALEN_OK;
+    const size_t n_word = parse_word(&text, &n, &word);
+    if (!rl->question || !read_level(word, n_word, &rl->yes))
+        return parse_fail(e, err, "yes without ask or a level", word, n_word);
+    while (*text == ' ') text++;
+    rl->says = *text ? text : NULL;
+    return GALEN_OK;
 }
 
 static galen_status add_rule(triage_rules *r, const entry *e, galen_error *err) {
@@ -365,6 +381,8 @@ static galen_status add_rule(triage_rules *r, const entry *e, galen_error *err) 
     rl.message = fields[F_SAY];
     rl.source = fields[F_FROM];
     rl.question = fields[F_ASK];
+    st = read_yes(e, fields[F_YES], &rl, err);
+    if (st) return st;
     if (!lexicon_grow((void **)&r->rules, &r->cap_rules, r->n_rules, sizeof *r->rules)) return no_memory(err);
     r->rules[r->n_rules++] = rl;
     return GALEN_OK;

@@ -111,6 +111,79 @@ static void texts_reach_their_level(void **state) {
     assert_true(n >= 100);
 }
 
+/* Bars of the issue, on cases that the rules were not made from (the file says how). */
+static void vignettes_reach_their_tier(void **state) {
+    (void)state;
+    static const char *const tiers[] = {"critical", "urgent", "routine"};
+    FILE *f = table("tests/assist/triage_vignettes.txt");
+    char line[LINE_BYTES], *c[MAX_FIELDS];
+    int n[3] = {0}, n_right[3] = {0};
+    while (next_row(f, line, c, 3)) {
+        const galen_triage t = run(c[1]);
+        int k = 0;
+        while (k < 3 && strcmp(c[0], tiers[k]) != 0) k++;
+        if (k == 3) fail_msg("no tier: %s", c[0]);
+        const bool is_right = k == 0   ? t.level >= GALEN_TRIAGE_EMERGENCY
+                              : k == 1 ? t.level >= GALEN_TRIAGE_CONSULTATION_24
+                                       : t.level < GALEN_TRIAGE_CONSULTATION_24;
+        n[k]++;
+        n_right[k] += is_right;
+        if (!is_right) print_message("  %s, but %s: %s (%s)\n", c[0], galen_triage_level_name(t.level), c[1], c[2]);
+    }
+    (void)fclose(f);
+    print_message("  critical %d of %d, urgent %d of %d, routine %d of %d\n", n_right[0], n[0], n_right[1], n[1], n_right[2],
+                  n[2]);
+    assert_true(n[0] >= 40 && n[1] >= 40 && n[2] >= 40);
+    assert_int_equal(n_right[0], n[0]);
+    assert_true(n_right[0] + n_right[1] >= 0.98 * (n[0] + n[1]));
+    assert_true(n_right[2] >= 0.9 * n[2]);
+}
+
+static const galen_triage_ask *ask_of(const galen_triage *t, const char *id) {
+    for (int32_t i = 0; i < t->n_asks; i++)
+        if (strcmp(t->asks[i].id, id) == 0) return &t->asks[i];
+    return NULL;
+}
+
+/* A yes means no more than what it may stand for; the words that it says alone fire no less than it means. */
+static bool is_fair(const char *text, const char *id, char *alternatives, galen_triage_level yes) {
+    bool is_fair = true;
+    for (char *save = NULL, *a = strtok_r(alternatives, ";", &save); a; a = strtok_r(NULL, ";", &save)) {
+        char both[LINE_BYTES * 2];
+        (void)snprintf(both, sizeof both, "%s. %s.", text, a);
+        const galen_triage t = run(both);
+        if (t.level >= yes) continue;
+        print_error("%s: a yes means %s, but \"%s\" is %s\n", id, galen_triage_level_name(yes), both,
+                    galen_triage_level_name(t.level));
+        is_fair = false;
+    }
+    return is_fair;
+}
+
+static void a_yes_means_no_more_than_it_says(void **state) {
+    (void)state;
+    const triage_rules *r = builtin();
+    FILE *f = table("tests/assist/triage_asks.txt");
+    char line[LINE_BYTES], *c[MAX_FIELDS];
+    int n_bad = 0;
+    size_t n = 0, n_asks = 0;
+    for (size_t i = 0; i < triage_rules_count(r); i++) n_asks += triage_rules_has_ask(r, i);
+    for (; next_row(f, line, c, 4); n++) {
+        const galen_triage t = run(c[1]);
+        const galen_triage_ask *ask = ask_of(&t, c[0]);
+        if (!ask) {
+            print_error("%s is not asked: %s\n", c[0], c[1]);
+            n_bad++;
+            continue;
+        }
+        if (!strstr(ask->question, "?") || strstr(ask->question, "What ")) n_bad++;
+        n_bad += !is_fair(c[1], c[0], c[2], ask->level);
+    }
+    (void)fclose(f);
+    assert_int_equal(n_bad, 0);
+    assert_int_equal(n, n_asks); /* a row for each */
+}
+
 static void each_rule_names_its_source(void **state) {
     (void)state;
     const triage_rules *r = builtin();
@@ -414,6 +487,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_rule_fires_and_stays_silent),
         cmocka_unit_test(texts_reach_their_level),
+        cmocka_unit_test(vignettes_reach_their_tier),
+        cmocka_unit_test(a_yes_means_no_more_than_it_says),
         cmocka_unit_test(each_rule_names_its_source),
         cmocka_unit_test(vitals_are_read_with_their_units),
         cmocka_unit_test(what_is_no_vital_is_left_alone),
