@@ -25,16 +25,15 @@ static void put_place(eval_results *r, int32_t row) {
     r->places[i] = (uint32_t)row + 1;
 }
 
-static galen_status grow(eval_results *r, galen_error *err) {
-    if (r->n >= EVAL_MAX_CASES) return galen_fail(err, GALEN_E_FULL, 0, "more than %d cases", EVAL_MAX_CASES);
-    if (r->n < r->cap) return GALEN_OK;
+static bool grow(eval_results *r) {
+    if (r->n < r->cap) return true;
     const int32_t cap = r->cap ? r->cap * 2 : 64; /* at most EVAL_MAX_CASES: both are powers of two */
     const size_t cap_places = (size_t)cap * 2;
     uint32_t *places = calloc(cap_places, sizeof *places);
     eval_row *rows = places ? realloc(r->rows, (size_t)cap * sizeof *rows) : NULL;
     if (!rows) {
         free(places);
-        return galen_fail(err, GALEN_E_NOMEM, 0, "results of %d cases", cap);
+        return false;
     }
     r->rows = rows;
     free(r->places);
@@ -42,13 +41,13 @@ static galen_status grow(eval_results *r, galen_error *err) {
     r->cap_places = cap_places;
     r->cap = cap;
     for (int32_t i = 0; i < r->n; i++) put_place(r, i);
-    return GALEN_OK;
+    return true;
 }
 
 galen_status results_add(eval_results *r, const eval_row *row, galen_error *err) {
     if (results_find(r, row->key)) return GALEN_OK;
-    const galen_status st = grow(r, err);
-    if (st) return st;
+    if (r->n >= EVAL_MAX_CASES) return galen_fail(err, GALEN_E_FULL, 0, "more than %d cases", EVAL_MAX_CASES);
+    if (!grow(r)) return galen_fail(err, GALEN_E_NOMEM, 0, "results of %d cases", r->n + 1);
     r->rows[r->n] = *row;
     put_place(r, r->n++);
     return GALEN_OK;
@@ -77,8 +76,8 @@ static galen_status take(eval_results *r, const lines *from, const char *s, size
 
 galen_status results_read(eval_results *out, lines_read_fn read, void *user, galen_error *err) {
     lines from = {.read = read, .user = user};
+    eval_results found = {.n = 0};
     galen_status st = GALEN_OK;
-    *out = (eval_results){.n = 0};
     while (!st) {
         const char *s;
         size_t n;
@@ -87,10 +86,11 @@ galen_status results_read(eval_results *out, lines_read_fn read, void *user, gal
         if (r == LINES_FAILED) st = galen_fail(err, GALEN_E_IO, 0, "reading failed behind line %lld", (long long)from.number);
         if (r == LINES_NO_MEMORY) st = galen_fail(err, GALEN_E_NOMEM, 0, "a line of %zu bytes", from.cap);
         if (r == LINES_LONG) st = galen_fail(err, GALEN_E_FORMAT, 0, "line %lld: it is too long", (long long)from.number);
-        if (r == LINES_TEXT && n) st = take(out, &from, s, n, err);
+        if (r == LINES_TEXT && n) st = take(&found, &from, s, n, err);
     }
     lines_free(&from);
-    if (st) results_free(out);
+    if (st) results_free(&found);
+    *out = found;
     return st;
 }
 
