@@ -111,7 +111,7 @@ static void put_triage(const cli *c, const eval_triage *t, const char *name, boo
     share(c, "escalated, of those who need it", &t->sensitivity);
     share(c, "false alarms", &t->false_alarms);
     for (int32_t k = EVAL_N_LABELS - 2; k >= 0; k--) {
-        (void)snprintf(of, sizeof of, "%s: its level or more", eval_label_name(k));
+        (void)snprintf(of, sizeof of, "%s: reached", eval_label_name(k));
         share(c, of, &t->labels[k].reached);
     }
     share(c, "under-triage", &t->under);

@@ -260,25 +260,33 @@ def test_bad():
     check(peak < 220 << 10 or "asan" in GALEN or "fuzz" in GALEN, f"and it is not held: {peak} KiB")
 
 
+def on_terminal(columns, *args):
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    p = subprocess.Popen([GALEN, "eval", *map(str, args)], stdout=slave, stderr=slave, env=ENV)
+    os.close(slave)
+    text = b""
+    while True:
+        try:
+            piece = os.read(master, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        text += piece
+    p.wait(timeout=60)
+    os.close(master)
+    return p.returncode, text.decode()
+
+
 def test_narrow():
+    long = write("long.jsonl", [{"text": "cough", "level": level} for level in ("emergency_ambulance", "consultation_24")] +
+                 [{"input": {"chief_complaint": "cough"}, "labels": {"gold_risk_tier": "urgent", "gold_red_flag_categories": ["c" * 31]}}])
     for columns in (40, 80):
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        p = subprocess.Popen([GALEN, "eval", "--from", path("part.out"), "--against", path("part.out")], stdout=slave, stderr=slave, env=ENV)
-        os.close(slave)
-        text = b""
-        while True:
-            try:
-                piece = os.read(master, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            text += piece
-        p.wait(timeout=60)
-        os.close(master)
-        widest = max(text.decode().split("\r\n"), key=len)
-        check(p.returncode == 0 and len(widest) <= columns and "Questions to a simulated" in text.decode(), f"{columns} columns: {len(widest)} {widest!r}")
+        for args, words in ((["--from", path("part.out"), "--against", path("part.out")], "Questions to a simulated"), ([long, "--no-model"], "ccccc")):
+            rc, text = on_terminal(columns, *args)
+            widest = max(text.split("\r\n"), key=len)
+            check(rc == 0 and len(widest) <= columns and words in text, f"{args[0]}, {columns} columns: {rc} {len(widest)} {widest!r}")
 
 
 def main():

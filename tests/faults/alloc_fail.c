@@ -533,6 +533,9 @@ static void scenario_eval(const char *path, outcome *o) {
     if (!o->st && l.n_broken != 1) o->st = GALEN_E_FAIL; /* and no case was taken for a broken line */
     if (!o->st) o->st = measure_cases(&l, &r, &o->hash, &o->err);
     if (!o->st) o->st = eval_report_make(r.rows, r.n, &head, rep, &o->err);
+    eval_comparison same;
+    if (!o->st) o->st = eval_compare(r.rows, r.n, r.rows, r.n, &same, &o->err);
+    if (!o->st && same.n_both != r.n) o->st = GALEN_E_FAIL;
     json_t *j = o->st ? NULL : eval_report_json(rep);
     size_t n = 0;
     char *text = json_line_write(j, &n);
