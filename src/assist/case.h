@@ -194,7 +194,8 @@ double score_odds(const galen_assistant *a, const double *logprobs);
 galen_status choose(galen_assistant *a, galen_differential *d, galen_error *err);
 /** Ask anew for the first name, n_samples times: into n_votes, and into n_samples how many named anything. Takes the names'
  * prompt over, also on failure. */
-galen_status samples_vote(galen_assistant *a, galen_tokens *prompt, galen_differential *d, galen_error *err);
+galen_status samples_vote(galen_assistant *a, galen_tokens *prompt, const item items[ITEMS_MAX], galen_differential *d,
+                          galen_error *err);
 /** The quotes for and against, and evidence_bits. */
 galen_status evidence_find(galen_assistant *a, galen_differential *d, galen_error *err);
 /** May the model raise the level? Into d->urgency and the case's triage; *is_raised. */

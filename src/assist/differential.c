@@ -90,7 +90,7 @@ static galen_status find_names(galen_assistant *a, item items[ITEMS_MAX], galen_
     if (!st) st = items_write(a, &name_rules, literals, items, err);
     if (!st) st = score_items(a, &kept, items, score, err);
     if (!st) take_names(a, items, score, d);
-    if (!st) st = samples_vote(a, &kept, d, err);
+    if (!st) st = samples_vote(a, &kept, items, d, err);
 done:
     for (int i = 0; i < ITEMS_MAX; i++) galen_tokens_free(&literals[i]);
     galen_tokens_free(&prompt);

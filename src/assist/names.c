@@ -85,13 +85,19 @@ size_t question_key(const char *s, size_t n, char *out, size_t cap) {
     return key_of(s, n, question_fillers, out, cap);
 }
 
+bool name_is_same(const char *key_a, const galen_code *code_a, const char *key_b, const galen_code *code_b) {
+    if (strcmp(key_a, key_b) == 0) return true;
+    return code_a->code[0] && strcmp(code_a->code, code_b->code) == 0 && code_a->score >= NAME_SAME_SCORE &&
+           code_b->score >= NAME_SAME_SCORE;
+}
+
 bool galen_condition_is_same(const galen_codes *codes, const char *a, const char *b) {
     char ka[GALEN_QUESTION_BYTES], kb[GALEN_QUESTION_BYTES];
-    galen_code ca, cb;
+    galen_code ca = {0}, cb = {0};
     (void)name_key(a, strlen(a), ka, sizeof ka);
     (void)name_key(b, strlen(b), kb, sizeof kb);
-    if (strcmp(ka, kb) == 0) return true;
+    if (name_is_same(ka, &ca, kb, &cb)) return true;
     if (!codes || galen_codes_find(codes, a, strlen(a), &ca, NULL) || galen_codes_find(codes, b, strlen(b), &cb, NULL))
         return false;
-    return ca.code[0] && strcmp(ca.code, cb.code) == 0 && ca.score >= NAME_SAME_SCORE && cb.score >= NAME_SAME_SCORE;
+    return name_is_same(ka, &ca, kb, &cb);
 }

@@ -12,6 +12,9 @@
  *  nothing ("disease", "of", "the"); all its words when none tells anything. At most cap-1 bytes. Returns the length. */
 size_t name_key(const char *s, size_t n, char *out, size_t cap);
 
+/** Do two names say the same condition? By their keys, or by their codes where the table knows both names. */
+bool name_is_same(const char *key_a, const galen_code *code_a, const char *key_b, const galen_code *code_b);
+
 /** The same for a question, without the words that questions are made of ("do you have a ... ?"). */
 size_t question_key(const char *s, size_t n, char *out, size_t cap);
 
