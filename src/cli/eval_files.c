@@ -129,10 +129,10 @@ cli_exit eval_append(cli *c, int fd, const char *path, json_t *j) {
         return CLI_MEMORY;
     }
     line[n] = '\n'; /* in place of the NUL: one write, so that a kill leaves whole lines */
-    const bool is_written = write(fd, line, n + 1) == (ssize_t)n + 1;
-    const int why = errno;
+    const ssize_t k = write(fd, line, n + 1);
+    const int why = k < 0 ? errno : ENOSPC; /* in part: the next run cuts it off */
     free(line);
-    if (is_written) return CLI_DONE;
+    if (k == (ssize_t)n + 1) return CLI_DONE;
     term_error(c, "%s: %s", term_safe(path, safe, sizeof safe), strerror(why));
     return CLI_FAILED;
 }

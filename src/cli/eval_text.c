@@ -200,9 +200,15 @@ void eval_text_report(const cli *c, const eval_report *r, const eval_head *h) {
     put_times(c, r);
 }
 
-void eval_text_comparison(const cli *c, const eval_comparison *k) {
-    char line[160];
+void eval_text_comparison(const cli *c, const eval_comparison *k, const eval_head *other) {
+    char line[320], model[96], device[96];
     title(c, "Compared with the other run: this minus other, on the same cases");
+    if (other->model_name[0])
+        (void)snprintf(line, sizeof line, "The other: %s on %s, seed %llu.", term_safe(other->model_name, model, sizeof model),
+                       term_safe(other->device, device, sizeof device), (unsigned long long)other->seed);
+    else
+        (void)snprintf(line, sizeof line, "The other had no model.");
+    term_wrap(stdout, line, columns(c));
     (void)snprintf(line, sizeof line, "%d cases in both, %d in this one alone, %d in the other alone.", (int)k->n_both,
                    (int)k->n_only_first, (int)k->n_only_second);
     term_wrap(stdout, line, columns(c));

@@ -6,6 +6,7 @@
 #include "eval/report.h"
 
 void eval_text_report(const cli *c, const eval_report *r, const eval_head *h);
-void eval_text_comparison(const cli *c, const eval_comparison *k);
+/** other: what the second run is of. */
+void eval_text_comparison(const cli *c, const eval_comparison *k, const eval_head *other);
 
 #endif

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/eval_files.h"
@@ -31,6 +32,7 @@ typedef struct work {
     double began_s, told_s;
     int32_t at; /* the case that is being run */
     FILE *svg;
+    bool is_svg_written;
 } work;
 
 static cli_exit no_memory(cli *c) {
@@ -66,6 +68,14 @@ static cli_exit open_svg(work *w) {
     if (fd >= 0) (void)close(fd);
     term_error(w->c, "%s: cannot be written", term_safe(w->c->args.svg, safe, sizeof safe));
     return CLI_FAILED;
+}
+
+/* A plot that was not made leaves no empty file. */
+static void close_svg(work *w) {
+    struct stat s;
+    if (!w->svg) return;
+    if (!w->is_svg_written && fstat(fileno(w->svg), &s) == 0 && s.st_size == 0) (void)unlink(w->c->args.svg);
+    (void)fclose(w->svg);
 }
 
 static cli_exit read_cases(work *w) {
@@ -259,15 +269,29 @@ static json_t *json_input(const work *w) {
                      "is_limited", l->is_limited, "n_not_done", (int)(l->n - w->n_rows), "problems", problems);
 }
 
-static cli_exit print_json(const work *w, const eval_report *r, const eval_comparison *k) {
-    json_t *root = json_begin(w->c), *head = head_json(&w->head), *report = eval_report_json(r);
+/* What a results file is of, without what makes it a line. */
+static json_t *json_run(const eval_head *h) {
+    json_t *j = head_json(h);
+    if (json_object_del(j, "kind") == 0 && json_object_del(j, "schema_version") == 0) return j;
+    json_decref(j);
+    return NULL;
+}
+
+static json_t *json_other(const eval_comparison *k, const eval_head *other) {
+    json_t *j = k ? eval_comparison_json(k) : json_null();
+    if (!k || json_object_set_new(j, "other", json_run(other)) == 0) return j;
+    json_decref(j);
+    return NULL;
+}
+
+static cli_exit print_json(const work *w, const eval_report *r, const eval_comparison *k, const eval_head *other) {
+    json_t *root = json_begin(w->c), *report = eval_report_json(r);
     int bad = !report || json_object_update_missing(root, report);
     json_decref(report);
-    bad |= json_object_del(head, "kind") | json_object_del(head, "schema_version");
-    bad |= json_object_set_new(root, "run", head);
+    bad |= json_object_set_new(root, "run", json_run(&w->head));
     bad |= json_object_set_new(root, "input", w->c->args.from ? json_null() : json_input(w));
     bad |= json_object_set_new(root, "intended_use", json_string(galen_assist_intended_use()));
-    bad |= json_object_set_new(root, "comparison", k ? eval_comparison_json(k) : json_null());
+    bad |= json_object_set_new(root, "comparison", json_other(k, other));
     if (bad) {
         json_decref(root);
         root = NULL;
@@ -275,7 +299,7 @@ static cli_exit print_json(const work *w, const eval_report *r, const eval_compa
     return json_end(w->c, root, false);
 }
 
-static cli_exit write_svg(const work *w, const eval_report *r) {
+static cli_exit write_svg(work *w, const eval_report *r) {
     char model[72], line[160], safe[256];
     if (!w->svg) return CLI_DONE;
     if (!r->n_scored) {
@@ -286,7 +310,8 @@ static cli_exit write_svg(const work *w, const eval_report *r) {
     (void)snprintf(line, sizeof line, "%d cases, five confidences each; %s; ECE %.3f [%.3f, %.3f]", (int)r->n_scored,
                    r->is_calibrated ? "calibrated" : "uncalibrated", r->shown.ece.value, r->shown.ece.low, r->shown.ece.high);
     const reliability plot = {"Reliability of the confidences", {model, line}, r->bins, r->is_calibrated ? r->raw_bins : NULL};
-    if (ftruncate(fileno(w->svg), 0) == 0 && reliability_svg(&plot, w->svg) && fflush(w->svg) == 0) return CLI_DONE;
+    w->is_svg_written = ftruncate(fileno(w->svg), 0) == 0 && reliability_svg(&plot, w->svg) && fflush(w->svg) == 0;
+    if (w->is_svg_written) return CLI_DONE;
     term_error(w->c, "%s: cannot be written", term_safe(w->c->args.svg, safe, sizeof safe));
     return CLI_FAILED;
 }
@@ -301,10 +326,10 @@ static cli_exit report(work *w, const eval_row *rows, int32_t n) {
     if (!st && eval_report_make(rows, n, &w->head, r, &err)) st = engine_fail(c, PHASE_USE, &err);
     if (!st && c->args.against) st = eval_read_results(c, c->args.against, &other);
     if (!st && c->args.against && eval_compare(rows, n, other.rows, other.n, &k, &err)) st = engine_fail(c, PHASE_USE, &err);
-    if (!st && c->args.json) st = print_json(w, r, c->args.against ? &k : NULL);
+    if (!st && c->args.json) st = print_json(w, r, c->args.against ? &k : NULL, &other.head);
     if (!st && !c->args.json) {
         eval_text_report(c, r, &w->head);
-        if (c->args.against) eval_text_comparison(c, &k);
+        if (c->args.against) eval_text_comparison(c, &k, &other.head);
     }
     if (!st) st = write_svg(w, r);
     results_free(&other);
@@ -336,7 +361,7 @@ cli_exit verb_eval(cli *c) {
     if (!st) st = c->args.from ? from_results(&w) : from_cases(&w);
     signals_on_stop(NULL, NULL);
     if (w.fd >= 0) (void)close(w.fd);
-    if (w.svg) (void)fclose(w.svg);
+    close_svg(&w);
     galen_assistant_close(w.a);
     galen_codes_close(w.codes);
     galen_model_close(w.m);

@@ -177,6 +177,7 @@ def test_resume(file, rows):
     check(rc == 1 and b"no regular file" in err, f"--out /dev/null: {rc} {err!r}")
     d, _ = evaluate("--from", path("part.out"), "--against", path("part.out"))
     pairs = {p["what"]: p for p in d["comparison"]["pairs"]}
+    check(d["comparison"]["other"] == d["run"], "and of the same model")
     check(d["comparison"]["cases"] == 4 and all(p["difference"]["value"] == 0 and p["mcnemar_p"] == 1 for p in pairs.values()), "a run is like itself")
     check(pairs["name, first"]["both"] == 1 and pairs["name, first"]["neither"] == 2, f"pairs: {pairs['name, first']}")
     bad = write("bad.out", b"\n".join(open(path("part.out"), "rb").read().split(b"\n")[:2]) + b'\n{"kind":"case","secret":1}\nx\n')
@@ -253,6 +254,8 @@ def test_bad():
                               ([file, "-m", MODEL, "--svg", "/nowhere/x.svg"], 1, b"cannot be written")):
         rc, out, err = run("eval", *args)
         check(rc == code and words in err and not out, f"eval {args}: {rc} {err[-200:]!r}")
+    rc, out, err = run("eval", file, "-m", "nothing", "--svg", path("none.svg"))
+    check(rc == 3 and not os.path.exists(path("none.svg")), f"a plot that is not made leaves no file: {rc}")
     feed = "head -c 300000000 /dev/zero | tr '\\0' x; echo; echo '{\"text\":\"cough\"}'"  # not held here either: a child's peak counts its parent's
     p = subprocess.run(["bash", "-c", f"({feed}) | \"$0\" eval - --no-model", GALEN], capture_output=True, env=ENV, timeout=120)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
