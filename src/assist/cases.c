@@ -163,6 +163,19 @@ static void take_level(reading *r, const json_t *j) {
     r->bad = "\"level\" is not self_care, consultation, consultation_24, emergency or emergency_ambulance";
 }
 
+/* "M32.9": a letter, a digit, a letter or digit, and up to four more behind a point. */
+static void take_code(reading *r, const json_t *j) {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", digits[] = "0123456789";
+    const char *s = json_string_value(j);
+    if (!j || json_is_null(j)) return;
+    bool ok = s && strlen(s) >= 3 && strlen(s) != 4 && strlen(s) <= 8 && strchr(letters, s[0]) && strchr(digits, s[1]);
+    for (size_t i = 2; ok && s[i]; i++) ok = i == 3 ? s[i] == '.' : strchr(letters, s[i]) || strchr(digits, s[i]);
+    if (ok)
+        (void)snprintf(r->c->code, sizeof r->c->code, "%s", s);
+    else
+        r->bad = "\"code\" is not of the form of an ICD-10-CM code";
+}
+
 static void take_categories(reading *r, const json_t *list) {
     size_t i;
     const json_t *one;
@@ -309,6 +322,7 @@ galen_status cases_parse(const char *line, size_t n, labelled_case *out, galen_e
     const galen_status st = json_line_read(line, n, &root, err);
     if (st) return st;
     const bool is_known = from_plain(root, &r) || from_osce(root, &r) || from_vignette(root, &r);
+    take_code(&r, json_object_get(root, "code"));
     take_id(&r, json_object_get(root, "id"));
     json_decref(root);
     out->text = r.text.s;

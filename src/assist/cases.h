@@ -1,4 +1,5 @@
 /* Labelled cases, one JSON object a line, for galen calibrate and galen eval. Three forms are known:
+ * each may also have "code": the diagnosis' ICD-10-CM code, for where looking the name up would give another.
  *   plain: {"text": "what the patient says"} and, each may be left out, "id", "diagnosis": "Pneumonia" or ["Pneumonia", "CAP"],
  *     "tier" (as below) or "level" (a level of galen triage), "opening": what the patient says first when questions are to find
  *     the rest, "facts": a text or a list of texts that the patient knows beside it
@@ -22,6 +23,7 @@ typedef struct labelled_case {
     char *facts;                 /* one a line: all that the patient knows, the text too, never the diagnosis */
     char *names[CASE_MAX_NAMES]; /* what it is, in one or more wordings; none: not labelled with a diagnosis */
     int32_t n_names;
+    char code[12];                                             /* its ICD-10-CM code, when the label says it; "" without */
     int32_t tier;                                              /* of case_tiers; -1 without */
     int32_t least, most;                                       /* galen_triage_levels that the label allows; -1 without a label */
     char categories[CASE_MAX_CATEGORIES][CASE_CATEGORY_BYTES]; /* of red flags, as the label names them */

@@ -17,9 +17,10 @@ static double now_s(void) {
 
 /* ------------------------------------------------------------ labels and rules */
 
-/* The code of the first wording that has one. Errors  NOMEM. */
+/* The label's own, else that of the first wording that has one; none without a table. Errors  NOMEM. */
 static galen_status find_code(const galen_codes *codes, const labelled_case *c, char out[12], galen_error *err) {
     galen_code found = {.code = ""};
+    if (codes) (void)snprintf(found.code, sizeof found.code, "%s", c->code);
     for (int32_t i = 0; i < c->n_names && codes && !found.code[0]; i++) {
         const galen_status st = galen_codes_find(codes, c->names[i], strlen(c->names[i]), &found, err);
         if (st && st != GALEN_E_REFUSED) return st;

@@ -145,6 +145,11 @@ static void test_broken_lines(void **state) {
         {"{\"text\":\"a\",\"diagnosis\":[\"b\",7]}", "\"diagnosis\" holds"},
         {"{\"text\":\"a\",\"facts\":7}", "\"facts\" is neither"},
         {"{\"text\":\"a\",\"opening\":[]}", "\"opening\" is no text"},
+        {"{\"text\":\"a\",\"code\":\"canary\"}", "\"code\" is not"},
+        {"{\"text\":\"a\",\"code\":\"M32.\"}", "\"code\" is not"},
+        {"{\"text\":\"a\",\"code\":\"M32.12345\"}", "\"code\" is not"},
+        {"{\"text\":\"a\",\"code\":\"M3\"}", "\"code\" is not"},
+        {"{\"text\":\"a\",\"code\":32}", "\"code\" is not"},
         {"{\"text\":\"a\",\"id\":7}", "\"id\" is no text"},
         {"{\"text\":\"a\",\"id\":\"canary canary canary canary canary canary canary canary canary canary\"}",
          "\"id\" is no text"},
@@ -241,6 +246,15 @@ static void test_labels(void **state) {
         assert_int_equal(c.least, cases[i].least);
         assert_int_equal(c.most, cases[i].most);
         cases_free(&c);
+    }
+    static const char *const codes[] = {"I10", "M32.9", "S73.016A", "C4A.9"};
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        char line[64];
+        labelled_case with;
+        (void)snprintf(line, sizeof line, "{\"text\":\"a\",\"code\":\"%s\"}", codes[i]);
+        assert_int_equal(cases_parse(line, strlen(line), &with, NULL), GALEN_OK);
+        assert_string_equal(with.code, codes[i]);
+        cases_free(&with);
     }
     static const char osce[] =
         "{\"OSCE_Examination\":{\"Patient_Actor\":{\"Demographics\":\"40-year-old man\",\"History\":\"Ill\",\"Symptoms\":{"
