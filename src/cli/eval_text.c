@@ -171,9 +171,8 @@ static void put_head(const cli *c, const eval_report *r, const eval_head *h) {
     char line[512], model[96], device[96];
     term_wrap(stdout, galen_assist_intended_use(), columns(c));
     (void)putchar('\n');
-    (void)snprintf(line, sizeof line,
-                   "%d cases: %d with a diagnosis (%d of these with an ICD-10-CM code), %d with a triage label.", (int)r->n,
-                   (int)r->n_diagnosis, (int)r->n_coded, (int)r->n_labelled);
+    (void)snprintf(line, sizeof line, "%d %s: %d with a diagnosis (%d of these with an ICD-10-CM code), %d with a triage label.",
+                   (int)r->n, r->n == 1 ? "case" : "cases", (int)r->n_diagnosis, (int)r->n_coded, (int)r->n_labelled);
     term_wrap(stdout, line, columns(c));
     if (h->model_name[0])
         (void)snprintf(line, sizeof line, "Model %s on %s, seed %llu. %d lists, %d refused for too little text, %d too long.",
