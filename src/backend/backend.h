@@ -59,6 +59,8 @@ typedef struct backend_config {
                               * the other, while the host computes; NULL = none; read, not kept                        */
     int32_t stream_rows;     /* 0 = STREAM_MIN_ROWS */
     bool has_embed, has_head;
+    bool has_table; /* embeddings are kept on the device as well, so that its steps may run ahead of the host; for nothing where
+                     * they are the head's weights */
 } backend_config;
 
 static inline uint8_t config_parts(const backend_config *cfg, int32_t layer) {
@@ -84,7 +86,7 @@ typedef struct sample_row {
     int32_t n_history;
 } sample_row;
 
-enum { CHOICE_NOT_FINITE = -1, CHOICE_FORBIDDEN = -2 };
+enum { CHOICE_NOT_FINITE = -1, CHOICE_FORBIDDEN = -2, AHEAD_STEPS = 4 };
 
 typedef struct sample_choice {
     int32_t id;    /* or CHOICE_: a logit of the row is NaN or infinite; every token is forbidden */
@@ -144,6 +146,18 @@ typedef struct backend_api {
      *  the rest of the list is read, not kept. Without it, head may come several times for a batch, with parts of its out_row.
      *  Errors  ARG more ids; DEVICE. */
     galen_status (*read)(backend_work *w, const batch *b, const read_list *list, galen_error *err);
+    /* Steps that run ahead of the host: a lone sequence whose next token is chosen on the device and evaluated there at once. */
+
+    /** Make ready: the first step evaluates the last token of row->history at position n_history - 1 and chooses the one that
+     *  follows; each step after it takes the token that the step before chose. Token i of the history stands at position i of
+     *  seq, whose pages cover the steps to come. row and seq are read, not kept.
+     *  Errors  UNSUPPORTED the model or its embeddings are not all here, or as sample says: nothing has happened. DEVICE. */
+    galen_status (*ahead_begin)(backend_work *w, const kv_pages *seq, const sample_row *row, galen_error *err);
+    /** Queue the next step. Any other call but ahead_take drops those that were not taken: what they wrote to the KV lies behind
+     *  the tokens taken. Errors  ARG AHEAD_STEPS are queued and not taken; RANGE the context or the pages end; DEVICE. */
+    galen_status (*ahead_step)(backend_work *w, galen_error *err);
+    /** Wait for the oldest step that was not taken, and take its choice. Errors  ARG there is none; DEVICE. */
+    galen_status (*ahead_take)(backend_work *w, sample_choice *out, galen_error *err);
 
     /** Keys (rotated) and values of positions [first, first + n) of one sequence, f32 [n][n_head_kv * d_head] in host memory. The
      *  layer's PART_ATTN lives here, or is streamed here: then the work keeps the KV of STREAM_LAYERS streamed layers in turn,

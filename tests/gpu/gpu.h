@@ -25,6 +25,8 @@ void test_kernels(void);
 void test_units(void);
 void test_sampling(void);
 void test_reading(void); /* a part of kernels */
+void test_ahead(void); /* steps that run ahead of the host */
+void test_ahead_small(void);
 void test_rows(void); /* a part of kernels */
 void test_networks(void);
 void test_failures(void);

@@ -429,6 +429,7 @@ void test_kernels(void) {
     test_rows();
     test_sampling();
     test_reading();
+    test_ahead();
     for (int type = 0; type < TENSOR_TYPE_END; type++) {
         if (!cuda_takes(type)) continue;
         const bool is_float = cuda_is_float(type), is_small = tensor_type_get((uint32_t)type)->block_weights <= 32;

@@ -1,4 +1,5 @@
 /* gpu_test [--golden DIR] [--text GGUF IDS] [--seed N] [kernels|networks|failures|splits|small|units|rows|sampling|reading ...]:
+/* gpu_test [--golden DIR] [--text GGUF IDS] [--seed N] [kernels|networks|failures|splits|small|units|rows|sampling|ahead ...]:
  * every kernel and stage against the reference.
  */
 #include <math.h>
@@ -81,7 +82,8 @@ int main(int argc, char **argv) {
         void (*run)(void);
     } parts[] = {{"kernels", test_kernels}, {"networks", test_networks}, {"failures", test_failures},
                  {"splits", test_splits},   {"small", test_small},       {"units", test_units},
-                 {"rows", test_rows},       {"sampling", test_sampling}, {"reading", test_reading}};
+                 {"rows", test_rows},       {"sampling", test_sampling}, {"reading", test_reading},
+                 {"ahead", test_ahead}};
     const char *golden = NULL, *text = NULL, *ids = NULL;
     uint64_t first = (uint64_t)time(NULL);
     bool has_choice = false;

@@ -358,6 +358,7 @@ void test_small(void) {
         arena_free(&mem);
     }
     test_sampling();
+    test_ahead_small();
 }
 
 void test_networks(void) {

@@ -74,7 +74,8 @@ static device_scratch scratch(void) {
                            .adjusted = device_copy(NULL, sizeof(float) * N_ROWS * N_VOCAB),
                            .counts = device_copy(zero, sizeof(int32_t) * N_ROWS * N_VOCAB),
                            .keys = device_copy(NULL, sizeof(uint64_t) * N_ROWS * PADDED),
-                           .weights = device_copy(NULL, sizeof(double) * N_ROWS * PADDED)};
+                           .weights = device_copy(NULL, sizeof(double) * N_ROWS * PADDED),
+                           .surveys = device_copy(NULL, sizeof(sample_survey) * N_ROWS * SAMPLE_SLICES)};
     free(zero);
     return d;
 }
@@ -88,6 +89,7 @@ static void scratch_free(device_scratch *d) {
     device_free(d->args.counts);
     device_free(d->args.keys);
     device_free(d->args.weights);
+    device_free(d->args.surveys);
 }
 
 /* Rows of all shapes: flat, steep, with ties, with much forbidden. */

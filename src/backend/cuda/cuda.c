@@ -140,6 +140,8 @@ static galen_status take_parts(backend *b, const backend_config *cfg, galen_erro
     int32_t n_kv = 0;
     b->has_embed = cfg->has_embed;
     b->has_head = cfg->has_head;
+    b->has_table = cfg->has_table;
+    b->is_whole = cfg->has_head;
     b->memory_limit = cfg->memory_limit;
     b->n_threads = cfg->n_threads;
     b->weights.layers = calloc(n, sizeof *b->weights.layers);
@@ -156,6 +158,7 @@ static galen_status take_parts(backend *b, const backend_config *cfg, galen_erro
         b->fetched[i] = cfg->fetched ? cfg->fetched[i] & b->streamed[i] & PART_FFN : 0;
         b->kv_index[i] = n_kv;
         n_kv += b->parts[i] & PART_ATTN;
+        b->is_whole = b->is_whole && b->parts[i] == PART_BOTH;
     }
     return GALEN_OK;
 }
@@ -205,6 +208,9 @@ const backend_api *backend_cuda(void) {
                                     .head = cuda_head,
                                     .sample = cuda_sample,
                                     .read = cuda_read,
+                                    .ahead_begin = cuda_ahead_begin,
+                                    .ahead_step = cuda_ahead_step,
+                                    .ahead_take = cuda_ahead_take,
                                     .sync = cuda_sync,
                                     .get_hidden = cuda_get_hidden,
                                     .set_hidden = cuda_set_hidden,

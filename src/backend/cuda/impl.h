@@ -24,6 +24,7 @@ typedef struct dev_layer {
 typedef struct dev_weights {
     dev_layer *layers; /* host array [n_layer]; parts that do not live here stay zero */
     dev_matrix head;
+    dev_matrix table; /* embeddings; the head's planes where they are the same; all zero = not here */
     float *out_norm;
     double *inv_freq[NETWORK_MAX_ROPES][2]; /* device [n_rot / 2] */
 } dev_weights;
@@ -36,7 +37,8 @@ struct backend {
     uint8_t *fetched;  /* [n_layer] of PART_, of streamed                         */
     int32_t stream_rows;
     pins *pins; /* NULL = the host copies what is streamed */
-    bool has_embed, has_head;
+    bool has_embed, has_head, has_table;
+    bool is_whole;             /* every layer and the head live here               */
     int n_threads;             /* of the host, for moving weights */
     int device, n_sm, compute; /* 90 = capability 9.0 */
     int shared_bytes;          /* shared memory that a block may have */
@@ -71,6 +73,9 @@ typedef struct work_buffers {
     int32_t *counts;
     uint64_t *keys;
     double *weights;
+    sample_survey *surveys;
+    ahead_state *ahead;
+    int32_t *history; /* [n_ctx + 1] of a sequence that runs ahead */
 } work_buffers;
 
 typedef struct work_shape {
@@ -93,7 +98,7 @@ typedef struct step_key {
     int32_t first, n; /* operations: the stages in order, head */
     bool has_begin;   /* the batch's beginning before them      */
     int32_t n_rows, n_out, n_seqs, n_splits;
-    bool is_decode, is_given;
+    bool is_decode, is_given, is_ahead;
     float *logits;
 } step_key;
 
@@ -110,6 +115,7 @@ typedef struct batch_state {
     int32_t n_splits; /* the most pieces a row's context is cut into, rounded up to a power of two */
     bool is_decode;   /* every row stands alone in its sequence */
     bool is_given;    /* hidden states came from the host */
+    bool is_ahead;    /* ahead.c: it begins and ends on the device */
     int32_t n_tiles;  /* of attend_tiles.h; 0 in small batches */
     size_t out_at, pages_at, tiles_at, rows_at, bytes; /* offsets in the mailbox: pos, table, out_row, pages, tiles, rows */
 } batch_state;
@@ -136,6 +142,9 @@ struct backend_work {
     double *read;    /* pinned [READ_IDS] */
     double *read_to; /* as logits_to */
     size_t n_read;
+    int32_t ahead_pos, ahead_end; /* of the next step; where context or pages end */
+    int32_t n_ahead, n_taken;     /* steps queued; of them, taken */
+    cudaEvent_t ahead_done[AHEAD_STEPS];
     gemm *gemm;         /* NULL when cuBLASLt is not there */
     streamer *streamer; /* NULL when nothing is streamed */
     batch_state batch;
@@ -209,11 +218,32 @@ galen_status cuda_read(backend_work *w, const batch *b, const read_list *list, g
 size_t cuda_list_ints(const work_limits *lim);
 /** The batch's stages are queued, and what sampling was told last is done with. */
 galen_status cuda_begin_sample(backend_work *w, galen_error *err);
+/** How rows are chosen, into w->hows: each, then the lists; windows where has_windows. Returns the bytes. */
+size_t cuda_write_hows(const backend_work *w, int32_t n, const sample_row *rows, bool has_windows);
+/** Errors  UNSUPPORTED more biases or a longer window than is taken. */
+galen_status cuda_check_how(const sample_row *row, galen_error *err);
+sample_args cuda_sample_args(const backend_work *w, int32_t n_rows);
+int32_t cuda_window_of(const galen_sampling *o, int32_t n_history);
+/** A batch's positions, pages and outputs into the mailbox, when all before it is done. */
+galen_status cuda_begin_batch(backend_work *w, const batch *b, galen_error *err);
+/** Queue what is recorded. */
+galen_status cuda_flush(backend_work *w, galen_error *err);
+galen_status cuda_refuse_failed(const backend_work *w, galen_error *err);
+/** Pieces that attention at position pos is cut into. */
+int32_t cuda_splits_at(const backend_work *w, int32_t pos);
 /** Keep the first failure for sync. Returns st. */
 galen_status cuda_remember(backend_work *w, galen_status st, const galen_error *err);
 galen_status cuda_get_hidden(backend_work *w, const batch *b, float *x, galen_error *err);
 galen_status cuda_copy_page(backend_work *w, int32_t to, int32_t from, galen_error *err);
 galen_status cuda_set_hidden(backend_work *w, const batch *b, const float *x, galen_error *err);
+
+/* ahead.c */
+galen_status cuda_ahead_begin(backend_work *w, const kv_pages *seq, const sample_row *row, galen_error *err);
+galen_status cuda_ahead_step(backend_work *w, galen_error *err);
+galen_status cuda_ahead_take(backend_work *w, sample_choice *out, galen_error *err);
+/** The two ends of a step that runs ahead. */
+galen_status cuda_queue_ahead_begin(backend_work *w, galen_error *err);
+galen_status cuda_queue_ahead_end(backend_work *w, galen_error *err);
 
 /* work.c */
 galen_status cuda_work_open(backend_work **out, backend *b, const work_limits *lim, galen_error *err);

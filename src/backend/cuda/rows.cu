@@ -2,6 +2,7 @@
  * Bound  launch; a row is read once from the second-level cache. */
 #include <cuda_bf16.h>
 
+#include "backend/cuda/begin.cuh"
 #include "backend/cuda/product.cuh"
 
 /* ---------------------------------------------------------------- begin */
@@ -12,23 +13,10 @@ template <int T> __device__ static float raw_value(const void *row, int i) {
     return raw<T>::value((const block *)row + i / weights, i % weights);
 }
 
-/* Angles in double: at position 100,000 f32 would be off by some 0.01 radians. */
-__device__ static void turn_row(const begin_args &p, int r) {
-    const int pos = p.pos[r];
-    for (int i = threadIdx.x; i < p.n_ropes * p.n_half; i += blockDim.x) {
-        const int rope = i / p.n_half, j = i % p.n_half;
-        double s, c;
-        sincos(pos * p.inv_freq[rope][j], &s, &c);
-        const size_t at = ((size_t)rope * p.max_rows + r) * p.n_half + j;
-        p.cos[at] = (float)(c * (double)p.magnitude[rope]);
-        p.sin[at] = (float)(s * (double)p.magnitude[rope]);
-    }
-}
-
 template <int T> __global__ void begin_kernel(const __grid_constant__ begin_args p) {
     const int r = blockIdx.x; /* no early trigger: what follows may read positions, pages and angles before it waits */
     queue_wait();
-    turn_row(p, r);
+    turn_row(p, r, p.pos[r]);
     if (!p.raw) return;
     const uint8_t *row = (const uint8_t *)p.raw + (size_t)r * p.raw_row;
     for (int i = threadIdx.x; i < p.n_embd; i += blockDim.x) p.x[(size_t)r * p.stride + i] = raw_value<T>(row, i) * p.embd_scale;

@@ -11,30 +11,34 @@ static bool is_penalised(const galen_sampling *o) {
     return o->repeat_penalty != 1.0f || o->presence_penalty != 0.0f || o->frequency_penalty != 0.0f;
 }
 
-static int32_t window_of(const sample_row *row) {
-    const int32_t last = row->how->penalty_last_n;
-    if (!is_penalised(row->how)) return 0;
-    return last < 0 || last > row->n_history ? row->n_history : last;
+int32_t cuda_window_of(const galen_sampling *o, int32_t n_history) {
+    const int32_t last = o->penalty_last_n;
+    if (!is_penalised(o)) return 0;
+    return last < 0 || last > n_history ? n_history : last;
+}
+
+galen_status cuda_check_how(const sample_row *row, galen_error *err) {
+    const int32_t n = cuda_window_of(row->how, row->n_history);
+    if (row->how->n_bias <= SAMPLE_BIASES && n <= SAMPLE_WINDOW) return GALEN_OK;
+    return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "%zu biases, penalties over %d tokens; the GPU takes %d and %d",
+                      row->how->n_bias, n, SAMPLE_BIASES, SAMPLE_WINDOW);
 }
 
 static galen_status check_rows(const backend_work *w, const batch *b, const sample_row *rows, galen_error *err) {
     if (b->n_out < 1 || b->n_out > w->lim.max_out || b->n_out > SAMPLE_ALL_ROWS)
         return galen_fail(err, GALEN_E_ARG, 0, "%d rows to choose for; at most %d", b->n_out,
                           w->lim.max_out < SAMPLE_ALL_ROWS ? w->lim.max_out : SAMPLE_ALL_ROWS);
-    for (int32_t i = 0; i < b->n_out; i++)
-        if (rows[i].how->n_bias > SAMPLE_BIASES || window_of(&rows[i]) > SAMPLE_WINDOW)
-            return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "%zu biases, penalties over %d tokens; the GPU takes %d and %d",
-                              rows[i].how->n_bias, window_of(&rows[i]), SAMPLE_BIASES, SAMPLE_WINDOW);
-    return GALEN_OK;
+    galen_status st = GALEN_OK;
+    for (int32_t i = 0; !st && i < b->n_out; i++) st = cuda_check_how(&rows[i], err);
+    return st;
 }
 
-/* What the kernel is told, into pinned memory: all hows, then the lists. Returns the bytes. */
-static size_t write_hows(const backend_work *w, int32_t n, const sample_row *rows) {
+size_t cuda_write_hows(const backend_work *w, int32_t n, const sample_row *rows, bool has_windows) {
     sample_how *how = (sample_how *)(void *)w->hows;
     int32_t *lists = (int32_t *)(void *)(how + n), at = 0;
     for (int32_t i = 0; i < n; i++) {
         const galen_sampling *o = rows[i].how;
-        const int32_t n_window = window_of(&rows[i]);
+        const int32_t n_window = has_windows ? cuda_window_of(o, rows[i].n_history) : 0;
         how[i] = (sample_how){.temperature = o->temperature,
                               .top_p = o->top_p,
                               .min_p = o->min_p,
@@ -61,18 +65,28 @@ static size_t write_hows(const backend_work *w, int32_t n, const sample_row *row
 size_t cuda_hows_bytes(const work_limits *lim) {
     const size_t rows = (size_t)(lim->max_out < SAMPLE_ALL_ROWS ? lim->max_out : SAMPLE_ALL_ROWS);
     const size_t window = (size_t)(lim->n_ctx < SAMPLE_WINDOW ? lim->n_ctx : SAMPLE_WINDOW);
-    return rows * (sizeof(sample_how) + (window + 2 * SAMPLE_BIASES) * sizeof(int32_t));
+    return rows * (sizeof(sample_how) + (window + 2 * SAMPLE_BIASES) * sizeof(int32_t)) + 64; /* 64: ahead.c */
+}
+
+/* For the first of n_rows that were told of. */
+sample_args cuda_sample_args(const backend_work *w, int32_t n_rows) {
+    const sample_how *how = (const sample_how *)(const void *)w->buf.hows;
+    return (sample_args){.logits = w->buf.logits,
+                         .n_vocab = w->b->net->n_vocab,
+                         .n_padded = w->shape.n_padded,
+                         .how = how,
+                         .lists = (const int32_t *)(const void *)(how + n_rows),
+                         .out = w->buf.choices,
+                         .adjusted = w->buf.adjusted,
+                         .counts = w->buf.counts,
+                         .keys = w->buf.keys,
+                         .weights = w->buf.weights,
+                         .surveys = w->buf.surveys};
 }
 
 static galen_status choose(backend_work *w, int32_t n_out, galen_error *err) {
     const int32_t n_vocab = w->b->net->n_vocab;
-    sample_args a = {.n_vocab = n_vocab,
-                     .n_padded = w->shape.n_padded,
-                     .lists = (const int32_t *)(const void *)((const sample_how *)(const void *)w->buf.hows + n_out),
-                     .adjusted = w->buf.adjusted,
-                     .counts = w->buf.counts,
-                     .keys = w->buf.keys,
-                     .weights = w->buf.weights};
+    sample_args a = cuda_sample_args(w, n_out);
     for (int32_t r = 0; r < n_out; r += HEAD_ROWS) {
         const int32_t n = n_out - r < HEAD_ROWS ? n_out - r : HEAD_ROWS;
         const galen_status st = cuda_queue_logits(w, r, n, w->buf.logits, err);
@@ -93,7 +107,8 @@ galen_status cuda_sample(backend_work *w, const batch *b, const sample_row *rows
     galen_status st = check_rows(w, b, rows, err);
     if (st) return st;
     if ((st = cuda_begin_sample(w, err))) return st;
-    int e = cudaMemcpyAsync(w->buf.hows, w->hows, write_hows(w, b->n_out, rows), cudaMemcpyHostToDevice, w->queue.stream);
+    int e =
+        cudaMemcpyAsync(w->buf.hows, w->hows, cuda_write_hows(w, b->n_out, rows, true), cudaMemcpyHostToDevice, w->queue.stream);
     w->queue.is_chained = false;
     st = e ? cuda_fail(err, e, "sampling") : choose(w, b->n_out, err);
     if (!st) {

@@ -1,14 +1,16 @@
 /* From logits to a token: what runtime/sampler.c does, step for step, for rows of logits in device memory.
- * Launch    a block of 1024 threads a row.
+ * Launch    survey: SAMPLE_SLICES blocks a row, which apply bias and penalties and find what is greatest; choose: a block of 1024
+ *           threads a row.
  * Order     bias, penalties, top-k, top-p, min-p, temperature. Candidates are put in order (logit, then lower id) as far as the
  *           filters may reach: those within 8, else 20 of the best, else all; in shared memory where they fit.
  * Numerics  weights and their sums in double, in the reference's order where there is an order; a draw over a whole vocabulary
- * adds in another one, so it may differ where the draw falls within a rounding of a boundary. Bound     a multiprocessor's
- * reading: 5 us for each pass over 128 k logits; two to five passes. */
+ * adds in another one, so it may differ where the draw falls within a rounding of a boundary. Bound     latency; without greedy
+ * a multiprocessor's reading: 5 us for each pass over 128 k logits; one to three passes. */
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/sample.h"
 
-enum { SAMPLE_THREADS = 1024, SAMPLE_WARPS = SAMPLE_THREADS / 32 };
+enum { SAMPLE_THREADS = 1024, SAMPLE_WARPS = SAMPLE_THREADS / 32, SURVEY_THREADS = 256 };
+static_assert(SAMPLE_SLICES == 32, "a warp merges them");
 
 /* Greater for a greater logit, then for a lower id; no finite logit gives 0. */
 __device__ static inline uint64_t key_of(float logit, int id) {
@@ -24,11 +26,102 @@ __device__ static inline float logit_of(uint64_t key) {
     return __uint_as_float(ordered & 0x80000000u ? ordered & 0x7fffffffu : ~ordered);
 }
 
+/* ---------------------------------------------------------------- a slice at a time */
+
+__device__ static inline bool is_adjusted(const sample_how &how) {
+    return how.n_window > 0 || how.n_bias > 0;
+}
+
+struct survey_block {
+    uint64_t key[SURVEY_THREADS / 32];
+    double sum[SURVEY_THREADS / 32];
+    int is_bad;
+};
+
+/* The greatest of x[from, end), in every thread; s.is_bad learns of what is not finite (-inf is allowed where may_forbid). */
+__device__ static uint64_t best_of(survey_block &s, const float *x, int from, int end, bool may_forbid) {
+    uint64_t best = 0;
+    bool is_bad = false;
+    for (int i = from + (int)threadIdx.x; i < end; i += SURVEY_THREADS) {
+        const float v = x[i];
+        is_bad |= !(v < INFINITY) || (v == -INFINITY && !may_forbid);
+        best = max(best, key_of(v, i));
+    }
+    for (int m = 16; m; m >>= 1) best = max(best, __shfl_xor_sync(~0u, best, m));
+    if (threadIdx.x % 32 == 0) s.key[threadIdx.x / 32] = best;
+    const int is_any_bad = __syncthreads_or(is_bad);
+    if (threadIdx.x == 0 && !may_forbid) s.is_bad = is_any_bad;
+    for (int i = 0; i < SURVEY_THREADS / 32; i++) best = max(best, s.key[i]);
+    __syncthreads();
+    return best;
+}
+
+/* The sum of exp(x - top) over x[from, end), in a fixed order; f32 terms will do for a log-probability. */
+__device__ static double mass_of_slice(survey_block &s, const float *x, int from, int end, float top) {
+    double sum = 0;
+    for (int i = from + (int)threadIdx.x; i < end; i += SURVEY_THREADS) sum += (double)__expf(x[i] - top);
+    for (int m = 16; m; m >>= 1) sum += __shfl_xor_sync(~0u, sum, m);
+    if (threadIdx.x % 32 == 0) s.sum[threadIdx.x / 32] = sum;
+    __syncthreads();
+    sum = 0;
+    for (int i = 0; i < SURVEY_THREADS / 32; i++) sum += s.sum[i];
+    return sum;
+}
+
+/* A copy of the slice's logits with bias and penalties. */
+__device__ static void adjust(const sample_args &p, const sample_how &how, const float *raw, float *to, int32_t *counts, int from,
+                              int end) {
+    const int32_t *window = (p.ahead ? p.history : p.lists) + how.window_at, *ids = p.lists + how.bias_at;
+    const float *values = (const float *)(p.lists + how.values_at);
+    for (int i = from + (int)threadIdx.x; i < end; i += SURVEY_THREADS) to[i] = raw[i];
+    for (int i = threadIdx.x; i < how.n_window; i += SURVEY_THREADS)
+        if (window[i] >= from && window[i] < end) atomicAdd(counts + window[i], 1);
+    __syncthreads();
+    for (int i = threadIdx.x; i < how.n_bias; i += SURVEY_THREADS) {
+        bool is_first = ids[i] >= from && ids[i] < end;
+        for (int j = 0; j < i && is_first; j++) is_first = ids[j] != ids[i];
+        for (int j = i; is_first && j < how.n_bias; j++)
+            if (ids[j] == ids[i]) to[ids[i]] += values[j];
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < how.n_window; i += SURVEY_THREADS) {
+        const int id = window[i];
+        const int count = id >= from && id < end ? atomicExch(counts + id, 0) : 0;
+        if (count == 0) continue; /* another's slice, or another occurrence has done it */
+        float v = to[id];
+        v = v <= 0 ? __fmul_rn(v, how.repeat_penalty) : __fdiv_rn(v, how.repeat_penalty);
+        to[id] = __fsub_rn(v, __fadd_rn(__fmul_rn((float)count, how.frequency_penalty), how.presence_penalty));
+    }
+    __syncthreads();
+}
+
+__global__ void __launch_bounds__(SURVEY_THREADS) survey_kernel(const __grid_constant__ sample_args p) {
+    __shared__ survey_block s;
+    const int r = blockIdx.y, each = (p.n_vocab + SAMPLE_SLICES - 1) / SAMPLE_SLICES;
+    const int from = min((int)blockIdx.x * each, p.n_vocab), end = min(from + each, p.n_vocab);
+    const float *raw = p.logits + (size_t)r * p.n_vocab;
+    queue_trigger();
+    queue_wait();
+    const sample_how how = p.how[r];
+    sample_survey out = {};
+    out.raw = out.best = best_of(s, raw, from, end, false);
+    if (from < end) out.sum = mass_of_slice(s, raw, from, end, logit_of(out.raw));
+    if (is_adjusted(how)) {
+        float *to = p.adjusted + (size_t)r * p.n_vocab;
+        adjust(p, how, raw, to, p.counts + (size_t)r * p.n_vocab, from, end);
+        out.best = best_of(s, to, from, end, true);
+    }
+    if (threadIdx.x != 0) return;
+    out.is_bad = s.is_bad;
+    p.surveys[(size_t)r * SAMPLE_SLICES + blockIdx.x] = out;
+}
+
+/* ---------------------------------------------------------------- a row at a time */
+
 struct sample_block {
-    uint64_t key[SAMPLE_WARPS];
     double sum[SAMPLE_WARPS];
     int n, id;
-    bool is_bad;
+    sample_survey all; /* of the row */
 };
 
 /* The sum over the block, in every thread, in a fixed order. */
@@ -42,54 +135,10 @@ __device__ static double sum_block(sample_block &s, double v) {
     return all;
 }
 
-/* The best item, in every thread; s.is_bad learns whether a value is not finite (-inf is allowed where may_forbid). */
-__device__ static uint64_t best_of(sample_block &s, const float *x, int n, bool may_forbid) {
-    uint64_t best = 0;
-    bool is_bad = false;
-    for (int i = threadIdx.x; i < n; i += SAMPLE_THREADS) {
-        const float v = x[i];
-        is_bad |= !(v < INFINITY) || (v == -INFINITY && !may_forbid);
-        best = max(best, key_of(v, i));
-    }
-    for (int m = 16; m; m >>= 1) best = max(best, __shfl_xor_sync(~0u, best, m));
-    __syncthreads();
-    if (threadIdx.x == 0) s.is_bad = false;
-    if (threadIdx.x % 32 == 0) s.key[threadIdx.x / 32] = best;
-    __syncthreads();
-    if (is_bad) s.is_bad = true;
-    for (int i = 0; i < SAMPLE_WARPS; i++) best = max(best, s.key[i]);
-    __syncthreads();
-    return best;
-}
-
 __device__ static double mass_of(sample_block &s, const float *x, int n, double max, double per) {
     double sum = 0;
     for (int i = threadIdx.x; i < n; i += SAMPLE_THREADS) sum += exp(((double)x[i] - max) * per);
     return sum_block(s, sum);
-}
-
-/* A copy of the logits with bias and penalties. */
-__device__ static void adjust(const sample_args &p, const sample_how &how, const float *from, float *to, int32_t *counts) {
-    const int32_t *window = p.lists + how.window_at, *ids = p.lists + how.bias_at;
-    const float *values = (const float *)(p.lists + how.values_at);
-    for (int i = threadIdx.x; i < p.n_vocab; i += SAMPLE_THREADS) to[i] = from[i];
-    for (int i = threadIdx.x; i < how.n_window; i += SAMPLE_THREADS) atomicAdd(counts + window[i], 1);
-    __syncthreads();
-    for (int i = threadIdx.x; i < how.n_bias; i += SAMPLE_THREADS) {
-        bool is_first = true;
-        for (int j = 0; j < i && is_first; j++) is_first = ids[j] != ids[i];
-        for (int j = i; is_first && j < how.n_bias; j++)
-            if (ids[j] == ids[i]) to[ids[i]] += values[j];
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < how.n_window; i += SAMPLE_THREADS) {
-        const int id = window[i], count = atomicExch(counts + id, 0);
-        if (count == 0) continue; /* another occurrence has done it */
-        float v = to[id];
-        v = v <= 0 ? __fmul_rn(v, how.repeat_penalty) : __fdiv_rn(v, how.repeat_penalty);
-        to[id] = __fsub_rn(v, __fadd_rn(__fmul_rn((float)count, how.frequency_penalty), how.presence_penalty));
-    }
-    __syncthreads();
 }
 
 /* Greatest first; n a power of two. */
@@ -216,6 +265,30 @@ __device__ static int draw_kept(const sample_args &p, const sample_how &how, sam
     return s.id;
 }
 
+/* Thread 0: the result to whoever waits for it; a sequence that runs ahead moves on. */
+__device__ static void tell(const sample_args &p, int r, sample_result out) {
+    p.out[r] = out;
+    if (!p.ahead) return;
+    const int pos = p.ahead->pos;
+    p.history[pos + 1] = max(out.id, 0); /* what follows a failure is dropped, and must be a token all the same */
+    p.told[pos % p.n_told] = out;
+    p.ahead->pos = pos + 1;
+}
+
+/* The first warp: the slices together. */
+__device__ static sample_survey merge(const sample_survey *slices) {
+    sample_survey v = slices[threadIdx.x];
+    const double mine = (double)logit_of(v.raw);
+    for (int m = 16; m; m >>= 1) {
+        v.raw = max(v.raw, __shfl_xor_sync(~0u, v.raw, m));
+        v.best = max(v.best, __shfl_xor_sync(~0u, v.best, m));
+        v.is_bad |= __shfl_xor_sync(~0u, v.is_bad, m);
+    }
+    v.sum = v.sum > 0 ? v.sum * exp(mine - (double)logit_of(v.raw)) : 0; /* an empty slice has no greatest */
+    for (int m = 16; m; m >>= 1) v.sum += __shfl_xor_sync(~0u, v.sum, m);
+    return v;
+}
+
 __global__ void __launch_bounds__(SAMPLE_THREADS) choose_kernel(const __grid_constant__ sample_args p) {
     __shared__ sample_block s;
     __shared__ uint64_t here[SAMPLE_HERE];
@@ -224,24 +297,20 @@ __global__ void __launch_bounds__(SAMPLE_THREADS) choose_kernel(const __grid_con
     queue_trigger();
     queue_wait();
     const sample_how how = p.how[r];
-    const float *raw = p.logits + (size_t)r * p.n_vocab, *x = raw;
-    uint64_t best = best_of(s, raw, p.n_vocab, false);
-    if (s.is_bad) {
-        if (threadIdx.x == 0) p.out[r] = sample_result{SAMPLE_NOT_FINITE, 0.0f};
+    const float *raw = p.logits + (size_t)r * p.n_vocab;
+    const float *x = is_adjusted(how) ? p.adjusted + (size_t)r * p.n_vocab : raw;
+    if (threadIdx.x < 32) {
+        const sample_survey all = merge(p.surveys + (size_t)r * SAMPLE_SLICES);
+        if (threadIdx.x == 0) s.all = all;
+    }
+    __syncthreads();
+    const sample_survey all = s.all;
+    if (all.is_bad) {
+        if (threadIdx.x == 0) tell(p, r, sample_result{SAMPLE_NOT_FINITE, 0.0f});
         return;
     }
-    const double top = (double)logit_of(best);
-    double sum = 0; /* of the log-probability: f32 terms will do */
-    for (int i = threadIdx.x; i < p.n_vocab; i += SAMPLE_THREADS) sum += (double)__expf(raw[i] - (float)top);
-    sum = sum_block(s, sum);
-    if (how.n_window > 0 || how.n_bias > 0) {
-        float *to = p.adjusted + (size_t)r * p.n_vocab;
-        adjust(p, how, raw, to, p.counts + (size_t)r * p.n_vocab);
-        x = to;
-        best = best_of(s, x, p.n_vocab, true);
-    }
-    const float high = logit_of(best);
-    int id = id_of(best);
+    const float high = logit_of(all.best);
+    int id = id_of(all.best);
     if (!(high > -INFINITY && high < INFINITY)) {
         id = SAMPLE_FORBIDDEN;
     } else if (how.temperature > 0.0f) {
@@ -251,9 +320,13 @@ __global__ void __launch_bounds__(SAMPLE_THREADS) choose_kernel(const __grid_con
                                       : draw_all(s, x, p.n_vocab, (double)high, 1.0 / (double)how.temperature, how.u);
         if (drawn >= 0) id = drawn;
     }
-    if (threadIdx.x == 0) p.out[r] = sample_result{id, id < 0 ? 0.0f : (float)((double)raw[id] - (top + log(sum)))};
+    if (threadIdx.x != 0) return;
+    const double log_sum = (double)logit_of(all.raw) + log(all.sum);
+    tell(p, r, sample_result{id, id < 0 ? 0.0f : (float)((double)raw[id] - log_sum)});
 }
 
 extern "C" int32_t cuda_choose(cuda_queue *q, const sample_args *p) {
+    const cudaError_t e = launch(survey_kernel, dim3(SAMPLE_SLICES, (unsigned)p->n_rows), SURVEY_THREADS, 0, q, *p);
+    if (e != cudaSuccess) return e;
     return launch(choose_kernel, dim3((unsigned)p->n_rows), SAMPLE_THREADS, 0, q, *p);
 }

@@ -277,6 +277,7 @@ static galen_status ffn_out(backend_work *w, int32_t layer, galen_error *err) {
 galen_status cuda_queue_begin(backend_work *w, galen_error *err) {
     const network *net = w->b->net;
     const batch_state *b = &w->batch;
+    if (b->is_ahead) return cuda_queue_ahead_begin(w, err);
     begin_args a = {.n_rows = b->n_rows,
                     .n_embd = net->n_embd,
                     .stride = w->shape.embd_stride,
@@ -362,7 +363,7 @@ static galen_status head(backend_work *w, float *logits, galen_error *err) {
 galen_status cuda_queue_operation(backend_work *w, int32_t op, float *logits, galen_error *err) {
     static galen_status (*const few[N_STAGES])(backend_work *, int32_t, galen_error *) = {attn_in, cuda_queue_attention, attn_out,
                                                                                           ffn_in, ffn_out};
-    if (op == head_operation(w->b)) return head(w, logits, err);
+    if (op == head_operation(w->b)) return w->batch.is_ahead ? cuda_queue_ahead_end(w, err) : head(w, logits, err);
     const int32_t layer = op / N_STAGES;
     const stage s = (stage)(op % N_STAGES);
     if (cuda_takes_rows(w)) return cuda_queue_rows(w, s, layer, err);

@@ -14,7 +14,7 @@ galen_status cuda_remember(backend_work *w, galen_status st, const galen_error *
     return st;
 }
 
-static galen_status refuse_failed(const backend_work *w, galen_error *err) {
+galen_status cuda_refuse_failed(const backend_work *w, galen_error *err) {
     return galen_fail(err, w->failure.code, 0, "%s", w->failure.msg);
 }
 
@@ -33,6 +33,7 @@ static step_key key_of(const backend_work *w) {
     k.n_splits = b->n_splits;
     k.is_decode = b->is_decode;
     k.is_given = b->is_given;
+    k.is_ahead = b->is_ahead;
     k.logits = w->logits;
     return k;
 }
@@ -76,7 +77,7 @@ static cudaGraphExec_t step_of(backend_work *w) {
     return NULL;
 }
 
-static galen_status flush(backend_work *w, galen_error *err) {
+galen_status cuda_flush(backend_work *w, galen_error *err) {
     galen_status st = GALEN_OK;
     if (w->n_pending == 0 && !w->has_begin) return GALEN_OK;
     const cudaGraphExec_t exec = step_of(w);
@@ -107,7 +108,7 @@ static galen_status add_begin(backend_work *w, galen_error *err) {
 /* Queue or record operation op. */
 static galen_status add_operation(backend_work *w, int32_t op, galen_error *err) {
     galen_status st;
-    if (w->n_pending && op != w->pending_first + w->n_pending && (st = flush(w, err))) return st;
+    if (w->n_pending && op != w->pending_first + w->n_pending && (st = cuda_flush(w, err))) return st;
     if (!is_recorded(w)) return cuda_remember(w, cuda_queue_operation(w, op, w->logits_to, err), err);
     if (w->n_pending == 0) w->pending_first = op;
     w->n_pending++;
@@ -118,7 +119,7 @@ static galen_status add_operation(backend_work *w, int32_t op, galen_error *err)
 
 /* Wait for the queue and hand over the logits that are due. */
 static galen_status settle(backend_work *w, galen_error *err) {
-    galen_status st = flush(w, err);
+    galen_status st = cuda_flush(w, err);
     const int e = cudaStreamSynchronize(w->queue.stream);
     if (!st && e) st = cuda_remember(w, cuda_fail(err, e, "a stage"), err);
     if (!st && w->logits_to && w->n_logits)
@@ -132,13 +133,14 @@ static galen_status settle(backend_work *w, galen_error *err) {
     w->n_logits = 0;
     w->choices_to = NULL;
     w->n_choices = 0;
+    w->batch.is_ahead = false;
     w->is_busy = false;
     return st;
 }
 
 galen_status cuda_sync(backend_work *w, galen_error *err) {
     const galen_status st = settle(w, err);
-    return st ? st : w->is_failed ? refuse_failed(w, err) : GALEN_OK;
+    return st ? st : w->is_failed ? cuda_refuse_failed(w, err) : GALEN_OK;
 }
 
 /* ---------------------------------------------------------------- a batch begins */
@@ -148,14 +150,20 @@ static size_t pad16(size_t n) {
 }
 
 /* Pieces of the longest context, rounded up so that few graphs serve a growing sequence. */
-static int32_t most_splits(const batch *b, int32_t limit) {
-    int32_t most = 1, n = 1;
-    for (int32_t r = 0; r < b->n_rows; r++) {
-        const int32_t s = cuda_attend_splits(b->pos[r] + 1);
-        if (s > most) most = s < limit ? s : limit;
-    }
+int32_t cuda_splits_at(const backend_work *w, int32_t pos) {
+    const int32_t s = cuda_attend_splits(pos + 1), most = s < w->shape.few_splits ? s : w->shape.few_splits;
+    int32_t n = 1;
     while (n < most) n *= 2;
     return n;
+}
+
+static int32_t most_splits(const backend_work *w, const batch *b) {
+    int32_t most = 1;
+    for (int32_t r = 0; r < b->n_rows; r++) {
+        const int32_t n = cuda_splits_at(w, b->pos[r]);
+        if (n > most) most = n;
+    }
+    return most;
 }
 
 static galen_status check_batch(const backend_work *w, const batch *b, galen_error *err) {
@@ -218,7 +226,7 @@ static galen_status write_mail(backend_work *w, const batch *b, galen_error *err
                         .n_out = b->n_out,
                         .n_seqs = n_lists,
                         .is_decode = n_lists == b->n_rows,
-                        .n_splits = most_splits(b, w->shape.few_splits)};
+                        .n_splits = most_splits(w, b)};
     to->out_at = sizeof(int32_t) * 2 * (size_t)b->n_rows;
     to->pages_at = to->out_at + sizeof(int32_t) * (size_t)b->n_out;
     to->tiles_at = to->pages_at + sizeof(int32_t) * (size_t)n_lists * (size_t)stride;
@@ -227,9 +235,9 @@ static galen_status write_mail(backend_work *w, const batch *b, galen_error *err
     return GALEN_OK;
 }
 
-static galen_status begin_batch(backend_work *w, const batch *b, galen_error *err) {
+galen_status cuda_begin_batch(backend_work *w, const batch *b, galen_error *err) {
     galen_status st;
-    if (w->is_failed) return refuse_failed(w, err);
+    if (w->is_failed) return cuda_refuse_failed(w, err);
     if ((st = check_batch(w, b, err))) return st;
     (void)cudaSetDevice(w->b->device); /* the caller's thread may be another than the last */
     if ((w->is_busy || w->has_begin || w->n_pending) && (st = settle(w, err)))
@@ -246,7 +254,7 @@ galen_status cuda_embed(backend_work *w, const batch *b, galen_error *err) {
         if (b->token[r] < 0 || b->token[r] >= embd->n_out)
             return galen_fail(err, GALEN_E_RANGE, (uint64_t)r, "token %d of a vocabulary of %lld", b->token[r],
                               (long long)embd->n_out);
-    const galen_status st = begin_batch(w, b, err);
+    const galen_status st = cuda_begin_batch(w, b, err);
     if (st) return st;
     for (int32_t r = 0; r < b->n_rows; r++)
         memcpy(w->mail + w->batch.rows_at + (size_t)r * stride, tensor_row(embd, b->token[r]), embd->row_bytes);
@@ -256,7 +264,7 @@ galen_status cuda_embed(backend_work *w, const batch *b, galen_error *err) {
 
 galen_status cuda_set_hidden(backend_work *w, const batch *b, const float *x, galen_error *err) {
     const size_t n = (size_t)w->b->net->n_embd, stride = (size_t)w->shape.embd_stride;
-    const galen_status st = begin_batch(w, b, err);
+    const galen_status st = cuda_begin_batch(w, b, err);
     if (st) return st;
     float *to = (float *)(void *)(w->mail + w->batch.rows_at);
     for (size_t r = 0; r < (size_t)b->n_rows; r++) {
@@ -271,23 +279,23 @@ galen_status cuda_set_hidden(backend_work *w, const batch *b, const float *x, ga
 /* A part of the host's: nothing of it starts before its weights are there, and what comes after it is queued after it. */
 static galen_status run_streamed(backend_work *w, stage s, int32_t layer, galen_error *err) {
     const bool is_last = s == STAGE_ATTN_OUT || s == STAGE_FFN_OUT, is_first = s == STAGE_ATTN_IN || s == STAGE_FFN_IN;
-    galen_status st = is_first && (w->n_pending || !is_recorded(w)) ? flush(w, err) : GALEN_OK;
+    galen_status st = is_first && (w->n_pending || !is_recorded(w)) ? cuda_flush(w, err) : GALEN_OK;
     if (!st) st = cuda_remember(w, cuda_stream_begin(w, s, layer, err), err);
     if (!st) st = add_operation(w, N_STAGES * layer + (int32_t)s, err);
-    if (!st && is_last) st = flush(w, err);
+    if (!st && is_last) st = cuda_flush(w, err);
     if (!st) st = cuda_remember(w, cuda_stream_end(w, s, layer, err), err);
     return st;
 }
 
 galen_status cuda_run(backend_work *w, stage s, int32_t layer, const batch *b, galen_error *err) {
     (void)b; /* as embed received it */
-    if (w->is_failed) return refuse_failed(w, err);
+    if (w->is_failed) return cuda_refuse_failed(w, err);
     return cuda_is_streamed(w->b, s, layer) ? run_streamed(w, s, layer, err)
                                             : add_operation(w, N_STAGES * layer + (int32_t)s, err);
 }
 
 galen_status cuda_head(backend_work *w, const batch *b, float *logits, galen_error *err) {
-    if (w->is_failed) return refuse_failed(w, err);
+    if (w->is_failed) return cuda_refuse_failed(w, err);
     if (b->n_out == 0) return GALEN_OK;
     w->logits_to = logits;
     w->n_logits = b->n_out <= PASS_ROWS ? b->n_out : 0;
@@ -295,15 +303,15 @@ galen_status cuda_head(backend_work *w, const batch *b, float *logits, galen_err
     galen_status st;
     if (w->n_logits && is_recorded(w)) {
         st = add_operation(w, op, err);
-        return st ? st : flush(w, err);
+        return st ? st : cuda_flush(w, err);
     }
-    if ((st = flush(w, err))) return st; /* many logits go to the caller's memory, which is another every time */
+    if ((st = cuda_flush(w, err))) return st; /* many logits go to the caller's memory, which is another every time */
     return cuda_remember(w, cuda_queue_operation(w, op, w->n_logits ? w->logits : logits, err), err);
 }
 
 galen_status cuda_begin_sample(backend_work *w, galen_error *err) {
-    if (w->is_failed) return refuse_failed(w, err);
-    return flush(w, err); /* the batch's beginning has waited for all before it */
+    if (w->is_failed) return cuda_refuse_failed(w, err);
+    return cuda_flush(w, err); /* the batch's beginning has waited for all before it */
 }
 
 galen_status cuda_get_hidden(backend_work *w, const batch *b, float *x, galen_error *err) {
@@ -321,7 +329,7 @@ galen_status cuda_get_hidden(backend_work *w, const batch *b, float *x, galen_er
 galen_status cuda_copy_page(backend_work *w, int32_t to, int32_t from, galen_error *err) {
     const size_t n = w->shape.page_bytes;
     int e = 0;
-    if (w->is_failed) return refuse_failed(w, err);
+    if (w->is_failed) return cuda_refuse_failed(w, err);
     (void)cudaSetDevice(w->b->device);
     for (size_t at = 0; !e && at < w->kv_bytes; at += w->shape.layer_bytes) {
         char *layer = (char *)w->kv + at;

@@ -89,6 +89,10 @@ size_t cuda_place_weights(const network *net, const backend_config *cfg, char *b
         to->out_norm = place_vector(&t, &net->out_norm, net->n_embd);
         place_matrix(&t, &net->head, &to->head);
     }
+    if (cfg->has_head && net->embd.data == net->head.data && net->embd.type == net->head.type)
+        to->table = to->head;
+    else if (cfg->has_table)
+        place_matrix(&t, &net->embd, &to->table);
     *is_bad = t.is_bad;
     return t.at;
 }
@@ -191,12 +195,15 @@ static galen_status move_all(mover *v, backend *b, galen_error *err) {
                                 (size_t)(net->n_rot / 2) * sizeof(double), err);
     if (!st && b->has_head) st = move_vector(v, &net->out_norm, b->weights.out_norm, err);
     if (!st && b->has_head) st = move_matrix(v, &net->head, &b->weights.head, err);
+    if (!st && b->weights.table.q && b->weights.table.q != b->weights.head.q)
+        st = move_matrix(v, &net->embd, &b->weights.table, err);
     return st;
 }
 
 size_t mover_piece(const network *net, const backend_config *cfg, size_t least) {
     size_t n = least;
     if (cfg->has_head && net->head.row_bytes > n) n = net->head.row_bytes;
+    if (cfg->has_table && net->embd.row_bytes > n) n = net->embd.row_bytes;
     for (int32_t i = 0; i < net->n_layer; i++) {
         const int taken = config_parts(cfg, i) | (cfg->streamed ? cfg->streamed[i] : 0);
         for (size_t j = 0; j < N_LAYER_TENSORS; j++) {
@@ -244,7 +251,7 @@ galen_status mover_open(mover *v, backend *b, size_t piece, int n_threads, galen
 }
 
 galen_status cuda_upload(backend *b, int n_threads, galen_error *err) {
-    const backend_config cfg = {.parts = b->parts, .streamed = b->streamed, .has_head = b->has_head};
+    const backend_config cfg = {.parts = b->parts, .streamed = b->streamed, .has_head = b->has_head, .has_table = b->has_table};
     mover v = {0};
     galen_status st = mover_open(&v, b, mover_piece(b->net, &cfg, PIECE), n_threads, err);
     if (st) goto fail;

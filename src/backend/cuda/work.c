@@ -115,6 +115,9 @@ static void lay_out_choices(taker *t, const network *net, const work_limits *lim
     b->counts = take(t, rows, (uint64_t)net->n_vocab * sizeof(int32_t));
     b->keys = take(t, rows, (uint64_t)s->n_padded * sizeof(uint64_t));
     b->weights = take(t, rows, (uint64_t)s->n_padded * sizeof(double));
+    b->surveys = take(t, rows, SAMPLE_SLICES * sizeof *b->surveys);
+    b->ahead = take(t, 1, sizeof *b->ahead);
+    b->history = take(t, (uint64_t)lim->n_ctx + 1, sizeof *b->history);
 }
 
 static void lay_out(taker *t, const network *net, const work_limits *lim, const work_shape *s, work_buffers *b) {
@@ -200,6 +203,8 @@ void cuda_work_close(backend_work *w) {
     if (w->choices) (void)cudaFreeHost(w->choices);
     if (w->lists) (void)cudaFreeHost(w->lists);
     if (w->read) (void)cudaFreeHost(w->read);
+    for (int i = 0; i < AHEAD_STEPS; i++)
+        if (w->ahead_done[i]) (void)cudaEventDestroy(w->ahead_done[i]);
     cuda_release(w->b, w->kv, w->kv_bytes);
     cuda_release(w->b, w->memory, w->buffer_bytes);
     if (w->queue.stream) (void)cudaStreamDestroy(w->queue.stream);
@@ -222,9 +227,11 @@ static galen_status reserve_all(backend_work *w, galen_error *err) {
     const size_t rows = (size_t)(w->lim.max_out < PASS_ROWS ? w->lim.max_out : PASS_ROWS);
     if (!e && rows) e = cudaHostAlloc((void **)&w->logits, rows * (size_t)net->n_vocab * sizeof(float), cudaHostAllocMapped);
     if (!e && rows) e = cudaHostAlloc((void **)&w->hows, cuda_hows_bytes(&w->lim), cudaHostAllocDefault);
-    if (!e && rows) e = cudaHostAlloc((void **)&w->choices, SAMPLE_ALL_ROWS * sizeof *w->choices, cudaHostAllocDefault);
     if (!e && rows) e = cudaHostAlloc((void **)&w->lists, cuda_list_ints(&w->lim) * sizeof *w->lists, cudaHostAllocDefault);
     if (!e && rows) e = cudaHostAlloc((void **)&w->read, READ_IDS * sizeof *w->read, cudaHostAllocDefault);
+    if (!e && rows) e = cudaHostAlloc((void **)&w->choices, SAMPLE_ALL_ROWS * sizeof *w->choices, cudaHostAllocMapped);
+    for (int i = 0; !e && rows && i < AHEAD_STEPS; i++)
+        e = cudaEventCreateWithFlags(&w->ahead_done[i], cudaEventDisableTiming | cudaEventBlockingSync);
     if (e) return cuda_fail(err, e, "pinned buffers");
     if ((st = reserve(w, &w->kv, w->kv_bytes, "KV cache", err))) return st;
     if ((st = reserve(w, &w->memory, w->buffer_bytes, "work buffers", err))) return st;
