@@ -167,13 +167,13 @@ include src/backend/cuda/cuda.mk
 
 # A GPU that is none, behind the real plugin's entry point: tests/fake/fake.h.
 FAKE_GPU := $(B)/tests/fake/libgalen-cuda.so
-FAKE_GPU_OBJ := $(patsubst %.c,$(B)/%.o,$(PLUGIN_CORE_SRC) $(filter-out $(SKIP_$(ARCH)),$(wildcard src/backend/cpu/*.c tests/fake/*.c)))
+FAKE_GPU_OBJ := $(patsubst %.c,$(B)/%.o,$(PLUGIN_CORE_SRC) $(filter-out $(SKIP_$(ARCH)),$(wildcard src/backend/cpu/*.c tests/fake/*.c) src/runtime/sampler.c))
 tests: $(FAKE_GPU)
 $(FAKE_GPU): $(FAKE_GPU_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared -Wl,-Bsymbolic $(LDFLAGS) -o $@ $^ -lm -pthread
 $(B)/tests/runtime/% $(B)/tests/fake/%: CPPFLAGS += -Itests/fake -Itests/kernels
-$(B)/tests/runtime/test_place $(B)/tests/runtime/test_splits $(B)/tests/faults/alloc_fail: | $(FAKE_GPU)
+$(B)/tests/runtime/test_place $(B)/tests/runtime/test_ahead $(B)/tests/runtime/test_splits $(B)/tests/faults/alloc_fail: | $(FAKE_GPU)
 
 # What a bare `make` makes, in phases with progress: tools/build-all makes `program`, `icd10-try`, then `cuda` where nvcc is.
 default: preflight

@@ -69,7 +69,8 @@ backend_config plan_device_config(const plan *p) {
                             .fetched = p->n_fetched ? p->fetched : NULL,
                             .stream_rows = p->stream_rows,
                             .has_embed = true,
-                            .has_head = p->has_head};
+                            .has_head = p->has_head,
+                            .has_table = p->has_table};
 }
 
 backend_config plan_host_config(const plan *p) {
@@ -246,6 +247,16 @@ static galen_status search(plan **best, const plan_request *r, galen_error *err)
     return GALEN_OK;
 }
 
+/* Where all of it fits, embeddings as well if they do. */
+static void add_table(plan *p, const plan_request *r) {
+    if (!r->device || !r->device->ahead_begin || !is_whole(p)) return;
+    p->has_table = true;
+    plan_measure(p, r);
+    if (plan_fits(p, r)) return;
+    p->has_table = false;
+    plan_measure(p, r);
+}
+
 /* ---------------------------------------------------------------- words */
 
 static const char *gib(uint64_t n, char buf[24]) {
@@ -300,6 +311,7 @@ galen_status plan_choose(plan **out, const plan_request *r, galen_error *err) {
         set_streamed(best, plan_fits(best, r) && can_stream(r));
         choose_fetched(best, r);
     }
+    if (!st) add_table(best, r);
     if (!st && !plan_fits(best, r)) st = refuse(best, r, err);
     explain(best, r, none);
     plan_free(none);

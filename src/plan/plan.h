@@ -46,6 +46,7 @@ typedef struct plan {
     uint8_t *streamed;              /* [n_layer] of the rest, run on the device for large batches */
     uint8_t *fetched;               /* [n_layer] of streamed: feed-forwards, run on the device in every step */
     bool has_head;                  /* on the device */
+    bool has_table;                 /* embeddings too: backend_config */
     int32_t n_attn, n_ffn, n_whole; /* layers on the device: their parts, and those with both */
     int32_t n_fetched;
     int32_t n_crossings; /* of hidden states in a decode step */

@@ -192,7 +192,7 @@ static bool describe(const galen_plan *p, const tensor *t, int32_t layer, bool i
 bool galen_plan_get_tensor(const galen_plan *p, size_t index, galen_plan_tensor *out) {
     const network *net = p->request.net;
     const bool is_tied = net->head.data == net->embd.data;
-    if (index-- == 0) return describe(p, &net->embd, -1, false, 0, out);
+    if (index-- == 0) return describe(p, &net->embd, -1, p->plan->has_table && !is_tied, 0, out);
     for (int32_t i = 0; i < net->n_layer; i++) {
         for (size_t j = 0; j < N_LAYER_TENSORS; j++) {
             const tensor *t = layer_tensor_of(&net->layers[i], &layer_tensors[j]);

@@ -21,6 +21,13 @@ struct galen_model {
     int32_t n_threads;
 };
 
+/* The choice of the token after the last one evaluated, where the device can make it. */
+typedef struct session_pick {
+    sample_row row;
+    sample_choice choice;
+    bool is_chosen; /* else there are logits */
+} session_pick;
+
 struct galen_session {
     const galen_model *model;
     placed where; /* the works; none with a batcher */
@@ -36,7 +43,8 @@ struct galen_session {
     int32_t n_room;
     galen_progress_fn progress;
     void *progress_user;
-    bool is_broken; /* the backend failed: only close is legal */
+    session_pick *pick; /* of the evaluation under way; NULL = logits are wanted */
+    bool is_broken;     /* the backend failed: only close is legal */
 };
 
 /** Check a caller's options struct: its size must be one this library knows. Copies the known part over the defaults. */
@@ -47,6 +55,8 @@ galen_status inspect_copy_names(galen_model *m, galen_error *err);
 
 /** The device failed for the reason cause: elsewhere, the session's first `past` tokens are evaluated again. */
 galen_status session_recover(galen_session *s, int32_t past, const galen_error *cause, galen_error *err);
+/** The same where that may help. Errors  as cause; the session is broken then. */
+galen_status session_mend(galen_session *s, int32_t past, const galen_error *cause, galen_error *err);
 
 enum { SESSION_BATCH = 512, SESSION_CTX = 4096 }; /* what 0 stands for in galen_session_opts */
 

@@ -101,7 +101,9 @@ static galen_status run_batch(galen_session *s, int32_t past, int32_t n, int32_t
                      .n_out = n_out,
                      .out_row = s->out_row};
     const galen_status st = gguf_check(s->model->file, err);
-    return st ? st : works_forward(s->where.works, &b, logits, err);
+    session_pick *pick = s->pick;
+    if (st || !pick || n_out == 0) return st ? st : works_forward(s->where.works, &b, logits, err);
+    return works_choose(s->where.works, &b, &pick->row, &pick->choice, &pick->is_chosen, logits, err);
 }
 
 galen_status session_recover(galen_session *s, int32_t past, const galen_error *cause, galen_error *err) {
@@ -111,16 +113,20 @@ galen_status session_recover(galen_session *s, int32_t past, const galen_error *
     return st;
 }
 
+galen_status session_mend(galen_session *s, int32_t past, const galen_error *cause, galen_error *err) {
+    const galen_status st = placed_can_recover(&s->where, cause->code)
+                                ? session_recover(s, past, cause, err)
+                                : galen_fail(err, cause->code, cause->offset, "%s", cause->msg);
+    if (st) s->is_broken = true;
+    return st;
+}
+
 static galen_status eval_batch(galen_session *s, int32_t past, int32_t n, int32_t n_out, float *logits, galen_error *err) {
     galen_error why = {0};
     galen_status st = run_batch(s, past, n, n_out, logits, &why);
     if (!st) return GALEN_OK;
-    if (placed_can_recover(&s->where, st)) {
-        st = session_recover(s, past, &why, err);
-        if (!st) st = run_batch(s, past, n, n_out, logits, err);
-    } else {
-        (void)galen_fail(err, st, why.offset, "%s", why.msg);
-    }
+    if ((st = session_mend(s, past, &why, err))) return st;
+    st = run_batch(s, past, n, n_out, logits, err);
     if (st) s->is_broken = true;
     return st;
 }
@@ -148,7 +154,8 @@ static galen_status eval_alone(galen_session *s, int32_t n_tokens, bool is_all, 
         const int32_t n_out = is_all ? n : is_last && logits ? 1 : 0;
         float *out = is_all ? logits + (int64_t)done * n_vocab : logits;
         if ((st = eval_batch(s, s->n_past + done, n, n_out, out, err))) return st;
-        if (n_out && (st = logits_check(out, n_out, n_vocab, err))) return st;
+        const bool has_logits = n_out > 0 && !(s->pick && s->pick->is_chosen);
+        if (has_logits && (st = logits_check(out, n_out, n_vocab, err))) return st;
         done += n;
         if (s->progress && !s->progress(s->progress_user, (uint64_t)done, (uint64_t)n_tokens) && !is_last)
             return galen_fail(err, GALEN_E_CANCELLED, 0, "cancelled after %d of %d tokens", done, n_tokens);

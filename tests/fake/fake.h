@@ -20,12 +20,15 @@ typedef struct fake_device_state {
     int64_t devices;      /* how many are visible                                    */
     int64_t compute;      /* capability; below 75 it is refused                      */
     int64_t driver;       /* 0 = none; below runtime: too old                        */
+    int64_t no_sample;    /* it does not choose tokens                               */
+    int64_t no_ahead;     /* it does not run ahead of the host                       */
     int64_t bad_layout;   /* the plugin is made for other headers                    */
     int64_t read, upload; /* bytes a second that the probe reports; 0 = it fails    */
     /* what happened */
     int64_t held, most_held; /* bytes now, and the most at once */
     int64_t n_allocs, n_steps, n_open;
     int64_t n_streamed, n_fetched; /* stages of the host's parts, for large batches and for those below stream_rows */
+    int64_t n_samples, n_ahead;    /* calls that chose; steps ahead of the host */
 } fake_device_state;
 
 #endif

@@ -1,12 +1,14 @@
 #include "fake.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/plugin.h"
+#include "runtime/sampler.h"
 
-enum { FAKE_RUNTIME = 13000, LOADING = 1 << 16 };
+enum { FAKE_RUNTIME = 13000, LOADING = 1 << 16, SAMPLE_MOST = 8 };
 
 __attribute__((visibility("default"))) fake_device_state fake_device;
 
@@ -18,7 +20,17 @@ struct backend {
     uint8_t *parts, *streamed, *fetched;
     uint64_t weights, limit, held;
     int32_t n_threads, stream_rows;
+    bool has_table;
 };
+
+/* Steps are computed when they are queued: so what was queued and not taken has really been written to the KV. */
+typedef struct ahead_run {
+    bool is_on;
+    kv_pages seq;
+    galen_sampling how;
+    int32_t pos, n_queued, n_taken;
+    sample_choice choices[AHEAD_STEPS];
+} ahead_run;
 
 struct backend_work {
     backend *b;
@@ -28,6 +40,11 @@ struct backend_work {
     int32_t lent[STREAM_LAYERS]; /* streamed layers whose KV is kept, -1 = none */
     int n_lent;
     bool is_dead;
+    /* sampling */
+    sampler choice;
+    float *logits;   /* [max_out][n_vocab] */
+    int32_t *tokens; /* [n_ctx + 1] of a sequence that runs ahead */
+    ahead_run ahead;
 };
 
 /* ---------------------------------------------------------------- configuration */
@@ -44,8 +61,9 @@ static const struct {
 } settings[] = {
 #define FIELD(name)                                                                                                              \
     { #name "=", offsetof(fake_device_state, name) }
-    FIELD(memory),      FIELD(used),    FIELD(steal),   FIELD(alloc_fail), FIELD(alloc_fails), FIELD(step_fail), FIELD(load_fail),
-    FIELD(unsupported), FIELD(devices), FIELD(compute), FIELD(driver),     FIELD(bad_layout),  FIELD(read),      FIELD(upload),
+    FIELD(memory),    FIELD(used),       FIELD(steal),    FIELD(alloc_fail),  FIELD(alloc_fails), FIELD(step_fail),
+    FIELD(load_fail), FIELD(no_sample),  FIELD(no_ahead), FIELD(unsupported), FIELD(devices),     FIELD(compute),
+    FIELD(driver),    FIELD(bad_layout), FIELD(read),     FIELD(upload),
 #undef FIELD
 };
 
@@ -96,6 +114,7 @@ static void fake_weight_bytes(const network *net, const backend_config *cfg, uin
     backend_config c = *cfg;
     c.has_embed = false; /* embeddings are read from the host's memory */
     CPU->weight_bytes(net, &c, weights, loading);
+    if (cfg->has_table && net->embd.data != net->head.data) *weights += (uint64_t)net->embd.n_out * net->embd.row_bytes;
     *loading = LOADING;
 }
 
@@ -167,6 +186,7 @@ static galen_status fake_open(backend **out, const network *net, const backend_c
     b->limit = cfg->memory_limit;
     b->n_threads = cfg->n_threads;
     b->stream_rows = cfg->stream_rows ? cfg->stream_rows : STREAM_MIN_ROWS;
+    b->has_table = cfg->has_head && (cfg->has_table || net->embd.data == net->head.data);
     fake_device.n_open++;
     for (int32_t i = 0; i < net->n_layer; i++) {
         b->parts[i] = config_parts(cfg, i);
@@ -202,7 +222,18 @@ static void fake_work_close(backend_work *w) {
     if (!w) return;
     CPU->work_close(w->inner);
     give(w->b, w->bytes);
+    sampler_close(&w->choice);
+    free(w->logits);
+    free(w->tokens);
     free(w);
+}
+
+static galen_status open_sampling(backend_work *w, galen_error *err) {
+    const int32_t n_vocab = w->b->net->n_vocab, rows = w->lim.max_out < SAMPLE_MOST ? w->lim.max_out : SAMPLE_MOST;
+    w->logits = calloc((size_t)(rows > 0 ? rows : 1) * (size_t)n_vocab, sizeof *w->logits);
+    w->tokens = calloc((size_t)w->lim.n_ctx + 1, sizeof *w->tokens);
+    if (!w->logits || !w->tokens) return galen_fail(err, GALEN_E_NOMEM, 0, "fake sampling");
+    return sampler_open(&w->choice, n_vocab, err);
 }
 
 static galen_status fake_work_open(backend_work **out, backend *b, const work_limits *lim, galen_error *err) {
@@ -226,6 +257,7 @@ static galen_status fake_work_open(backend_work **out, backend *b, const work_li
     if (!st) st = take(b, buffers, "work buffers", err);
     if (!st) w->bytes += buffers;
     if (!st) st = CPU->work_open(&w->inner, b->inner, lim, err);
+    if (!st) st = open_sampling(w, err);
     if (st)
         fake_work_close(w);
     else
@@ -281,6 +313,7 @@ static galen_status fake_run(backend_work *w, stage s, int32_t layer, const batc
 
 static galen_status fake_embed(backend_work *w, const batch *b, galen_error *err) {
     const galen_status st = step(w, err);
+    w->ahead.is_on = false;
     return st ? st : CPU->embed(w->inner, b, err);
 }
 
@@ -314,6 +347,70 @@ static galen_status fake_set_kv(backend_work *w, int32_t layer, const kv_pages *
                                 const float *v, galen_error *err) {
     if (!(w->b->parts[layer] & PART_ATTN)) lend(w, layer);
     return CPU->set_kv(w->inner, layer, seq, first, n, k, v, err);
+}
+
+/* ---------------------------------------------------------------- sampling */
+
+static sample_choice choose(backend_work *w, const float *logits, const sample_row *row) {
+    const int32_t n_vocab = w->b->net->n_vocab;
+    galen_error ignored;
+    sample_choice c = {.id = CHOICE_NOT_FINITE};
+    for (int32_t i = 0; i < n_vocab; i++)
+        if (!isfinite(logits[i])) return c;
+    if (sampler_choose(&w->choice, row->how, logits, row->history, row->n_history, NULL, &c.id, &ignored))
+        c.id = CHOICE_FORBIDDEN;
+    if (c.id >= 0) c.logprob = logprobs_of(logits, n_vocab, c.id, 0, NULL, NULL);
+    return c;
+}
+
+static galen_status fake_sample(backend_work *w, const batch *b, const sample_row *rows, sample_choice *out, galen_error *err) {
+    if (b->n_out < 1 || b->n_out > SAMPLE_MOST || fake_device.no_sample)
+        return galen_fail(err, GALEN_E_ARG, 0, "%d rows to choose for; at most %d", b->n_out, SAMPLE_MOST);
+    galen_status st = fake_head(w, b, w->logits, err);
+    if (!st) st = CPU->sync(w->inner, err);
+    for (int32_t i = 0; !st && i < b->n_out; i++)
+        out[i] = choose(w, w->logits + (size_t)i * (size_t)w->b->net->n_vocab, &rows[i]);
+    fake_device.n_samples += !st;
+    return st;
+}
+
+static galen_status fake_ahead_begin(backend_work *w, const kv_pages *seq, const sample_row *row, galen_error *err) {
+    bool is_whole = w->b->has_table;
+    for (int32_t i = 0; i < w->b->net->n_layer; i++) is_whole = is_whole && w->b->parts[i] == PART_BOTH;
+    if (!is_whole || fake_device.no_ahead) return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "the model is not all here");
+    if (row->n_history > w->lim.n_ctx) return galen_fail(err, GALEN_E_RANGE, 0, "the context is full");
+    memcpy(w->tokens, row->history, (size_t)row->n_history * sizeof *w->tokens);
+    w->ahead = (ahead_run){.is_on = true, .seq = *seq, .how = *row->how, .pos = row->n_history - 1};
+    return GALEN_OK;
+}
+
+static galen_status fake_ahead_step(backend_work *w, galen_error *err) {
+    ahead_run *a = &w->ahead;
+    const int32_t zero = 0, pos = a->pos;
+    if (!a->is_on || a->n_queued - a->n_taken == AHEAD_STEPS) return galen_fail(err, GALEN_E_ARG, 0, "steps ahead");
+    if (pos >= w->lim.n_ctx) return galen_fail(err, GALEN_E_RANGE, 0, "the context is full");
+    const batch b = {1, &w->tokens[pos], &pos, &zero, &a->seq, 1, 1, &zero};
+    galen_status st = step(w, err);
+    if (!st) st = CPU->embed(w->inner, &b, err);
+    for (int32_t l = 0; !st && l < w->b->net->n_layer; l++)
+        for (stage s = STAGE_ATTN_IN; !st && s < N_STAGES; s++) st = CPU->run(w->inner, s, l, &b, err);
+    if (!st) st = CPU->head(w->inner, &b, w->logits, err);
+    if (!st) st = CPU->sync(w->inner, err);
+    if (st) return st;
+    const sample_row row = {&a->how, w->tokens, pos + 1};
+    const sample_choice c = choose(w, w->logits, &row);
+    a->choices[a->n_queued++ % AHEAD_STEPS] = c;
+    w->tokens[pos + 1] = c.id >= 0 ? c.id : 0;
+    a->pos++;
+    fake_device.n_ahead++;
+    return GALEN_OK;
+}
+
+static galen_status fake_ahead_take(backend_work *w, sample_choice *out, galen_error *err) {
+    ahead_run *a = &w->ahead;
+    if (!a->is_on || a->n_taken == a->n_queued) return galen_fail(err, GALEN_E_ARG, 0, "nothing ahead");
+    *out = a->choices[a->n_taken++ % AHEAD_STEPS];
+    return GALEN_OK;
 }
 
 /* ---------------------------------------------------------------- the plugin */
@@ -379,6 +476,10 @@ const backend_plugin *backend_plugin_entry_v2(void) {
                                     .run = fake_run,
                                     .head = fake_head,
                                     .sync = fake_sync,
+                                    .sample = fake_sample,
+                                    .ahead_begin = fake_ahead_begin,
+                                    .ahead_step = fake_ahead_step,
+                                    .ahead_take = fake_ahead_take,
                                     .get_hidden = fake_get_hidden,
                                     .set_hidden = fake_set_hidden,
                                     .get_kv = fake_get_kv,

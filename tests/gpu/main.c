@@ -1,6 +1,6 @@
-/* gpu_test [--golden DIR] [--text GGUF IDS] [--seed N] [kernels|networks|failures|splits|small|units|rows|sampling|reading ...]:
-/* gpu_test [--golden DIR] [--text GGUF IDS] [--seed N] [kernels|networks|failures|splits|small|units|rows|sampling|ahead ...]:
- * every kernel and stage against the reference.
+/* gpu_test [--golden DIR] [--text GGUF IDS] [--seed N]
+ *          [kernels|networks|failures|splits|small|units|rows|sampling|reading|ahead ...]: every kernel and stage against the
+ * reference.
  */
 #include <math.h>
 #include <stdarg.h>
