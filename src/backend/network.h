@@ -3,6 +3,8 @@
 #ifndef GALEN_BACKEND_NETWORK_H
 #define GALEN_BACKEND_NETWORK_H
 
+#include <stdbool.h>
+
 #include "tensor/tensor.h"
 
 typedef enum rope_kind {
@@ -52,6 +54,10 @@ typedef struct network {
     tensor out_norm;       /* f32 [n_embd]      */
     tensor head;           /* [n_vocab][n_embd]; the same data as embd when tied */
     network_layer *layers; /* [n_layer] */
+    /* n bytes of a weight that lie at from into to, without leaving its pages in this process: for what is only handed on. Any
+     * thread. NULL = copy them. false: they cannot be read. */
+    bool (*fetch)(const void *source, const void *from, void *to, size_t n);
+    const void *source;
 } network;
 
 #endif

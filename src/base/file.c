@@ -55,6 +55,18 @@ void file_map_close(file_map *f) {
     *f = (file_map){.fd = -1};
 }
 
+bool file_map_read(const file_map *f, size_t at, void *to, size_t n) {
+    for (char *p = to; n > 0;) {
+        const ssize_t k = pread(f->fd, p, n, (off_t)at);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return false;
+        p += k;
+        at += (size_t)k;
+        n -= (size_t)k;
+    }
+    return true;
+}
+
 galen_status file_map_check(const file_map *f, const char *path, galen_error *err) {
     struct stat st;
     if (!f->bytes) return GALEN_OK;

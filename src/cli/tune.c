@@ -63,23 +63,6 @@ static store *open_to_read(const cli *c) {
     return s;
 }
 
-bool tune_find(const cli *c, const char *path, tune_choice *out, int64_t *time_ms) {
-    char hex[SHA256_HEX_BYTES], *text = NULL;
-    store *s = open_to_read(c);
-    tune_key key;
-    bool is_found = false;
-    if (!s) return false;
-    if (store_model_hash_known(s, path, hex)) {
-        tune_key_of(c, &key);
-        store_tune t = {.model_sha256 = hex, .device = key.device, .driver = key.driver, .build = galen_version()};
-        is_found = store_tune_get(s, &t, &text, NULL) == GALEN_OK && read_choice(text, out);
-        *time_ms = t.time_ms;
-    }
-    free(text);
-    store_close(s);
-    return is_found;
-}
-
 typedef struct search_row {
     const char *hex;
     bool is_found;
@@ -91,14 +74,36 @@ static bool on_row(void *user, const store_tune *t) {
     return !s->is_found;
 }
 
+static bool was_tuned(store *s, const char *hex) {
+    search_row row = {.hex = hex};
+    (void)store_tune_list(s, on_row, &row, NULL);
+    return row.is_found;
+}
+
+bool tune_find(const cli *c, const char *path, tune_choice *out, int64_t *time_ms) {
+    char hex[SHA256_HEX_BYTES], *text = NULL;
+    store *s = open_to_read(c);
+    tune_key key;
+    bool is_found = false;
+    if (!s) return false;
+    if (store_model_hash_known(s, path, hex) && was_tuned(s, hex)) { /* else the card need not be asked its name */
+        tune_key_of(c, &key);
+        store_tune t = {.model_sha256 = hex, .device = key.device, .driver = key.driver, .build = galen_version()};
+        is_found = store_tune_get(s, &t, &text, NULL) == GALEN_OK && read_choice(text, out);
+        *time_ms = t.time_ms;
+    }
+    free(text);
+    store_close(s);
+    return is_found;
+}
+
 bool tune_is_outdated(const cli *c, const char *path) {
     char hex[SHA256_HEX_BYTES];
     store *s = open_to_read(c);
-    search_row row = {.hex = hex};
     if (!s) return false;
-    if (store_model_hash_known(s, path, hex)) (void)store_tune_list(s, on_row, &row, NULL);
+    const bool is_found = store_model_hash_known(s, path, hex) && was_tuned(s, hex);
     store_close(s);
-    return row.is_found;
+    return is_found;
 }
 
 bool tune_keep(cli *c, const char *path, const tune_choice *choice, const json_t *curve) {

@@ -63,6 +63,10 @@ galen_status gguf_parse(gguf **out, const void *bytes, size_t n, const char *lab
 galen_status gguf_open(gguf **out, const char *path, galen_error *err);
 void gguf_close(gguf *g);
 
+/** n bytes that lie at from in a tensor's data into to, past the map where there is one: nothing of it stays in memory of ours.
+ *  Any thread. false: the file has been cut. */
+bool gguf_fetch(const gguf *g, const void *from, void *to, size_t n);
+
 /** Errors  IO when a mapped file has been cut since. Cheap enough for every step. */
 galen_status gguf_check(const gguf *g, galen_error *err);
 

@@ -43,6 +43,16 @@ galen_status gguf_check(const gguf *g, galen_error *err) {
     return GALEN_OK;
 }
 
+bool gguf_fetch(const gguf *g, const void *from, void *to, size_t n) {
+    for (size_t i = 0; g->files && i < g->n_files; i++) {
+        const file_map *m = &g->files[i].map;
+        const uintptr_t at = (uintptr_t)from, begin = (uintptr_t)m->bytes;
+        if (m->bytes && at >= begin && at - begin <= m->n && n <= m->n - (at - begin)) return file_map_read(m, at - begin, to, n);
+    }
+    memcpy(to, from, n);
+    return true;
+}
+
 static galen_status split_fail(const char *path, const gguf *g, const char *key, uint32_t value, const char *expected,
                                galen_error *err) {
     char label[GGUF_LABEL_BYTES];

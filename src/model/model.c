@@ -11,6 +11,10 @@ struct model {
     network net;
 };
 
+static bool fetch(const void *source, const void *from, void *to, size_t n) {
+    return gguf_fetch(source, from, to, n);
+}
+
 galen_status model_open(model **out, const gguf *g, int32_t n_vocab, galen_error *err) {
     galen_status st;
     gguf_str name;
@@ -26,6 +30,8 @@ galen_status model_open(model **out, const gguf *g, int32_t n_vocab, galen_error
     m->arch = a;
     if ((st = hparams_read(&m->net, a, g, n_vocab, &m->mem, err))) goto fail;
     if ((st = tensors_bind(&m->net, a, g, &m->mem, err))) goto fail;
+    m->net.fetch = fetch;
+    m->net.source = g;
     *out = m;
     return GALEN_OK;
 fail:

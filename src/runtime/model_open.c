@@ -90,11 +90,14 @@ static galen_status choose_chat(galen_model *m, const char *name, galen_error *e
 galen_status galen_model_open(galen_model **out, const char *path, const galen_model_opts *opts, galen_error *err) {
     galen_status st;
     galen_model_opts o = galen_model_default_opts();
+    gpu_search *gpu = NULL;
+    found_gpu unused;
     *out = NULL;
     if ((st = opts_take(&o, sizeof o, opts, "galen_model_opts", err))) return st;
     galen_model *m = calloc(1, sizeof *m);
     if (!m) return galen_fail(err, GALEN_E_NOMEM, 0, "%s", path);
     if ((st = gguf_open(&m->file, path, err))) goto fail;
+    if (!o.is_vocab_only) gpu = gpu_search_start(&o);
     if ((st = tokenizer_open(&m->vocab, m->file, err))) goto fail;
     if ((st = lazy_vocab_open(&m->lazy, err))) goto fail;
     if ((st = choose_chat(m, o.chat_format, err))) goto fail;
@@ -103,7 +106,11 @@ galen_status galen_model_open(galen_model **out, const char *path, const galen_m
     if (st && !(o.is_vocab_only && st != GALEN_E_NOMEM)) goto fail;
     if ((st = fill_info(m, path, err))) goto fail;
     if ((st = inspect_copy_names(m, err))) goto fail;
-    if (!o.is_vocab_only && (st = placer_open(&m->placer, model_network(m->net), &o, err))) goto fail;
+    if (!o.is_vocab_only) {
+        st = placer_open(&m->placer, model_network(m->net), &o, gpu, err);
+        gpu = NULL;
+        if (st) goto fail;
+    }
     if (m->placer) m->n_threads = placer_threads(m->placer);
     if (o.progress && !o.progress(o.progress_user, m->info.file_bytes, m->info.file_bytes)) {
         st = galen_fail(err, GALEN_E_CANCELLED, 0, "%s: cancelled", path);
@@ -112,6 +119,8 @@ galen_status galen_model_open(galen_model **out, const char *path, const galen_m
     *out = m;
     return GALEN_OK;
 fail:
+    gpu_search_end(gpu, &unused);
+    found_gpu_close(&unused);
     galen_model_close(m);
     return st;
 }

@@ -221,23 +221,29 @@ static galen_status choose_kind(placer *p, const backend_api **host, galen_error
     return GALEN_OK;
 }
 
-static galen_status find_gpu(placer *p, galen_error *err) {
+static galen_status find_gpu(placer *p, bool is_found, galen_error *err) {
     fall_action action;
     if (p->is_plain) return GALEN_OK;
-    found_gpu_open(&p->gpu, &p->opts);
+    if (!is_found) found_gpu_open(&p->gpu, &p->opts);
     p->policy.is_gpu_here = p->gpu.info.name[0] || found_gpu_is_here();
     if (p->gpu.is_usable) return GALEN_OK;
     return fall(p, p->gpu.event, p->gpu.why.msg, &action, err);
 }
 
-galen_status placer_open(placer **out, const network *net, const galen_model_opts *o, galen_error *err) {
+galen_status placer_open(placer **out, const network *net, const galen_model_opts *o, gpu_search *search, galen_error *err) {
     galen_status st;
     const backend_api *host;
     want w = {0};
     bool is_bad = false;
     *out = NULL;
     placer *p = calloc(1, sizeof *p);
-    if (!p) return galen_fail(err, GALEN_E_NOMEM, 0, "placement");
+    if (!p) {
+        found_gpu unused;
+        gpu_search_end(search, &unused);
+        found_gpu_close(&unused);
+        return galen_fail(err, GALEN_E_NOMEM, 0, "placement");
+    }
+    gpu_search_end(search, &p->gpu);
     (void)pthread_mutex_init(&p->lock, NULL);
     p->net = net;
     p->opts = *o;
@@ -249,7 +255,7 @@ galen_status placer_open(placer **out, const network *net, const galen_model_opt
     if (!st) st = place_threads(o, &p->n_threads, err);
     if (!st) st = place_limits(net, o, &w.limits, err);
     if (!st) st = choose_kind(p, &host, err);
-    if (!st) st = find_gpu(p, err);
+    if (!st) st = find_gpu(p, search != NULL, err);
     w.has_device = !st && p->gpu.is_usable;
     if (!st) st = place(p, host, w, &p->now, err);
     if (st)

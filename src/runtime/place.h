@@ -36,6 +36,11 @@ typedef struct found_gpu {
 /** Look for a GPU: never fails; what is wrong is in it. */
 void found_gpu_open(found_gpu *g, const galen_model_opts *o);
 void found_gpu_close(found_gpu *g);
+/** The same in a thread: the driver takes a fifth of a second to start. NULL: none is looked for, or there is no thread. */
+typedef struct gpu_search gpu_search;
+gpu_search *gpu_search_start(const galen_model_opts *o);
+/** What it found, *out as found_gpu_open leaves it; s is freed. */
+void gpu_search_end(gpu_search *s, found_gpu *out);
 /** The machine has an NVIDIA card, whether or not it can be used. */
 bool found_gpu_is_here(void);
 
@@ -49,8 +54,9 @@ uint64_t place_device_free(const found_gpu *g, const galen_model_opts *o);
 plan_request place_request(const network *net, const galen_model_opts *o, int32_t n_threads, const work_limits *limits,
                            const found_gpu *g);
 
-/** net outlives the placer; o's strings are copied. Errors  ARG; DEVICE the GPU is required and unusable; NOMEM; UNSUPPORTED. */
-galen_status placer_open(placer **out, const network *net, const galen_model_opts *o, galen_error *err);
+/** net outlives the placer; o's strings are copied; search: of the same options, ended here; NULL = looked for now. Errors  ARG;
+ * DEVICE the GPU is required and unusable; NOMEM; UNSUPPORTED. */
+galen_status placer_open(placer **out, const network *net, const galen_model_opts *o, gpu_search *search, galen_error *err);
 void placer_close(placer *p); /* NULL is fine; nobody holds a placement */
 
 /** The placement of now. Drop it when done. */

@@ -1,6 +1,8 @@
 /* Looking for the GPU, and what a plan is asked. */
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -40,6 +42,36 @@ void found_gpu_open(found_gpu *g, const galen_model_opts *o) {
 void found_gpu_close(found_gpu *g) {
     plugin_close(g->library);
     *g = (found_gpu){0};
+}
+
+struct gpu_search {
+    pthread_t thread;
+    galen_model_opts opts;
+    found_gpu found;
+};
+
+static void *search(void *user) {
+    gpu_search *s = user;
+    found_gpu_open(&s->found, &s->opts);
+    return NULL;
+}
+
+gpu_search *gpu_search_start(const galen_model_opts *o) {
+    if (o->device && strcmp(o->device, "auto") != 0 && strcmp(o->device, "cuda") != 0) return NULL;
+    gpu_search *s = calloc(1, sizeof *s);
+    if (!s) return NULL;
+    s->opts.main_gpu = o->main_gpu; /* all that is asked for */
+    if (pthread_create(&s->thread, NULL, search, s) == 0) return s;
+    free(s);
+    return NULL;
+}
+
+void gpu_search_end(gpu_search *s, found_gpu *out) {
+    *out = (found_gpu){0};
+    if (!s) return;
+    (void)pthread_join(s->thread, NULL);
+    *out = s->found;
+    free(s);
 }
 
 static int32_t count_cores(void) {

@@ -3,6 +3,7 @@
 
 #include <cublasLt.h>
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,6 +84,51 @@ void gemm_close(gemm *g) {
     if (g->library) (void)dlclose(g->library);
     free(g);
 }
+
+/* ---------------------------------------------------------------- started early */
+
+struct gemm_start {
+    pthread_t thread;
+    int device;
+    bool is_over;
+    pthread_mutex_t lock; /* works of several threads may wait */
+    gemm *held;           /* so that the library stays */
+};
+
+static void *start(void *user) {
+    gemm_start *s = user;
+    if (cudaSetDevice(s->device) == cudaSuccess) s->held = gemm_open();
+    return NULL;
+}
+
+gemm_start *gemm_start_open(int device) {
+    gemm_start *s = calloc(1, sizeof *s);
+    if (!s) return NULL;
+    s->device = device;
+    (void)pthread_mutex_init(&s->lock, NULL);
+    if (pthread_create(&s->thread, NULL, start, s) == 0) return s;
+    (void)pthread_mutex_destroy(&s->lock);
+    free(s);
+    return NULL;
+}
+
+void gemm_start_wait(gemm_start *s) {
+    if (!s) return;
+    (void)pthread_mutex_lock(&s->lock);
+    if (!s->is_over) (void)pthread_join(s->thread, NULL);
+    s->is_over = true;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+void gemm_start_close(gemm_start *s) {
+    if (!s) return;
+    gemm_start_wait(s);
+    gemm_close(s->held);
+    (void)pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* ---------------------------------------------------------------- products */
 
 static bool choose_algo(gemm *g, plan *p, size_t space_bytes) {
     cublasLtMatmulPreference_t pref = NULL;

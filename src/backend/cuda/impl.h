@@ -8,7 +8,8 @@
 #include "backend/cuda/sample.h"
 #include "backend/plugin.h"
 
-typedef struct gemm gemm;         /* cuBLASLt, where it is installed; gemm.h */
+typedef struct gemm gemm; /* cuBLASLt, where it is installed; gemm.h */
+typedef struct gemm_start gemm_start;
 typedef struct streamer streamer; /* layers that live on the host; stream.h   */
 typedef struct pins pins;         /* their pages, for the copy engine; pull.c */
 
@@ -48,6 +49,7 @@ struct backend {
     void *memory;          /* of the weights */
     size_t memory_bytes;
     dev_weights weights;
+    gemm_start *start; /* cuBLASLt on its way while weights load; NULL */
 };
 
 /* Device memory of a work, all inside one allocation. */
@@ -145,7 +147,8 @@ struct backend_work {
     int32_t ahead_pos, ahead_end; /* of the next step; where context or pages end */
     int32_t n_ahead, n_taken;     /* steps queued; of them, taken */
     cudaEvent_t ahead_done[AHEAD_STEPS];
-    gemm *gemm;         /* NULL when cuBLASLt is not there */
+    gemm *gemm; /* NULL when cuBLASLt is not there, or was not looked for */
+    bool has_sought_gemm;
     streamer *streamer; /* NULL when nothing is streamed */
     batch_state batch;
     bool has_begin; /* operations recorded, not queued: the batch's beginning, then stages */
@@ -200,7 +203,7 @@ galen_status cuda_rows_head(backend_work *w, const int32_t *out_row, int32_t n, 
 bool cuda_is_attention_fused(const backend_work *w);
 /** Large batches: the tile products of a stage. */
 galen_status cuda_queue_tiles(backend_work *w, stage s, int32_t layer, galen_error *err);
-bool cuda_takes_tiles(const backend_work *w);
+bool cuda_takes_tiles(backend_work *w); /* looks for cuBLASLt the first time */
 galen_status cuda_queue_heads(backend_work *w, int32_t layer, const float *scale, const float *bias, galen_error *err);
 galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *err);
 galen_status cuda_queue_logits(backend_work *w, int32_t from, int32_t n, float *logits, galen_error *err);

@@ -214,6 +214,34 @@ __device__ static int keep(const sample_how &how, const double *p, int n, bool i
     return kept;
 }
 
+/* A logit that at least the k best reach, if k of them are within 8 of the best: a flat distribution need not be put in order
+ * whole. bins: [SAMPLE_THREADS] of shared memory. */
+__device__ static float logit_of_rank(sample_block &s, const float *x, int n, float best, int k, int *bins) {
+    constexpr float per = SAMPLE_THREADS / 8.0f;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    bins[threadIdx.x] = 0;
+    if (threadIdx.x == 0) s.n = SAMPLE_THREADS;
+    __syncthreads();
+    for (int i = threadIdx.x; i < n; i += SAMPLE_THREADS) {
+        const float bin = (best - x[i]) * per;
+        if (bin < SAMPLE_THREADS) atomicAdd(&bins[(int)bin], 1);
+    }
+    __syncthreads();
+    const int mine = bins[threadIdx.x];
+    int before = mine; /* inclusive, of the warp; then of all */
+    for (int m = 1; m < 32; m *= 2) {
+        const int v = __shfl_up_sync(~0u, before, m);
+        if (lane >= m) before += v;
+    }
+    __syncthreads();
+    if (lane == 31) bins[warp] = before;
+    __syncthreads();
+    for (int i = 0; i < warp; i++) before += bins[i];
+    if (before >= k && before - mine < k) s.n = (int)threadIdx.x;
+    __syncthreads();
+    return best - (float)(s.n + 1) / per;
+}
+
 __device__ static int draw_kept(const sample_args &p, const sample_how &how, sample_block &s, const float *x, float best,
                                 uint64_t *here, double *weights_here, uint64_t *keys_far, double *weights_far) {
     const bool is_top_k = how.top_k > 0 && how.top_k < p.n_vocab;
@@ -222,11 +250,17 @@ __device__ static int draw_kept(const sample_args &p, const sample_how &how, sam
     uint64_t *keys = here;
     double *weights = weights_here;
     int n = 0, most = SAMPLE_HERE;
+    const float near = is_top_k || !(how.min_p > 0) ? 8.0f : fminf(8.0f, 1.01f - logf(how.min_p)); /* beyond it min-p drops all */
     for (int look = 0; look < 3; look++) {
-        const float reach = look == 0 ? 8.0f : look == 1 ? 20.0f : INFINITY;
+        const float reach = look == 0 ? near : look == 1 ? 20.0f : INFINITY;
         if (look == 2) keys = keys_far, weights = weights_far, most = p.n_padded;
         n = gather(s, x, p.n_vocab, look == 2 ? -INFINITY : best - reach, keys, most);
         if (look == 2) break;
+        if (n > most && is_top_k && how.top_k <= most) {
+            n = gather(s, x, p.n_vocab, logit_of_rank(s, x, p.n_vocab, best, how.top_k, (int *)weights_here), keys, most);
+            if (n >= how.top_k && n <= most) break;
+            n = most + 1;
+        }
         if (n > most) {
             look = 1; /* too many: all of them, in scratch memory */
             continue;

@@ -2,7 +2,12 @@
  * to halves a piece at a time, small enough to stay near the second-level cache. F32 weights and their inputs stay f32. */
 #include "backend/cuda/gemm.h"
 
-bool cuda_takes_tiles(const backend_work *w) {
+bool cuda_takes_tiles(backend_work *w) {
+    if (w->shape.tile_width && !w->has_sought_gemm) {
+        gemm_start_wait(w->b->start);
+        w->gemm = gemm_open();
+        w->has_sought_gemm = true;
+    }
     return w->gemm != NULL;
 }
 

@@ -1,12 +1,13 @@
-/* Weights from the mapped file to planes on the device. Rows pass through two pinned buffers of fixed size, so host memory stays
- * bounded and one piece is copied while the device repacks the other; the file's pages are left to the system to drop. */
+/* Weights from the file to planes on the device. Rows pass through a few pinned buffers of fixed size: while one is filled others
+ * are copied and repacked. At load they are read past the map (network.fetch), so that no page of them stays in this process. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/cuda/mover.h"
 #include "base/checked.h"
 
-enum { COPY_GRAIN = 1 << 20 };
+enum { COPY_GRAIN = 1 << 19 };
 
 /* ---------------------------------------------------------------- placing */
 
@@ -103,13 +104,18 @@ typedef struct copy {
     char *to;
     const char *from;
     size_t n;
+    const network *net; /* fetch from it; NULL = copy */
+    atomic_bool is_bad;
 } copy;
 
 static void copy_grains(void *ctx, int64_t begin, int64_t end, int thread) {
-    const copy *c = ctx;
+    copy *c = ctx;
     const size_t from = (size_t)begin * COPY_GRAIN, to = (size_t)end * COPY_GRAIN < c->n ? (size_t)end * COPY_GRAIN : c->n;
     (void)thread;
-    memcpy(c->to + from, c->from + from, to - from);
+    if (!c->net)
+        memcpy(c->to + from, c->from + from, to - from);
+    else if (!c->net->fetch(c->net->source, c->from + from, c->to + from, to - from))
+        atomic_store(&c->is_bad, true);
 }
 
 static galen_status move_matrix(mover *v, const tensor *from, const dev_matrix *to, galen_error *err) {
@@ -118,11 +124,18 @@ static galen_status move_matrix(mover *v, const tensor *from, const dev_matrix *
     for (int64_t row = 0; row < from->n_out;) {
         const int64_t n = from->n_out - row < most ? from->n_out - row : most;
         const int s = v->slot;
-        copy c = {.to = v->pinned[s], .from = tensor_row(from, row), .n = (size_t)n * from->row_bytes};
+        copy c = {.to = v->pinned[s],
+                  .from = tensor_row(from, row),
+                  .n = (size_t)n * from->row_bytes,
+                  .net = v->is_fetching && v->b->net->fetch ? v->b->net : NULL};
         int e = cudaEventSynchronize(v->free[s]);
         if (e) return cuda_fail(err, e, from->name);
         pool_run(v->pool, (int64_t)((c.n + COPY_GRAIN - 1) / COPY_GRAIN), 1, copy_grains, &c);
-        e = cudaMemcpyAsync(v->device[s], v->pinned[s], c.n, cudaMemcpyHostToDevice, v->stream);
+        if (atomic_load(&c.is_bad))
+            return galen_fail(err, GALEN_E_IO, 0, "%s: the model's file cannot be read; was it cut?", from->name);
+        e = cudaMemcpyAsync(v->device[s], v->pinned[s], c.n, cudaMemcpyHostToDevice, v->uploads);
+        if (!e) e = cudaEventRecord(v->filled[s], v->uploads);
+        if (!e) e = cudaStreamWaitEvent(v->stream, v->filled[s], 0);
         if (!e) e = cuda_repack(&v->queue, to, v->device[s], (int64_t)from->row_bytes, row, (int32_t)n);
         if (!e) e = cudaEventRecord(v->free[s], v->stream);
         if (e) return cuda_fail(err, e, from->name);
@@ -226,7 +239,9 @@ void mover_close(mover *v) {
         if (v->pinned[i]) (void)cudaFreeHost(v->pinned[i]);
         cuda_release(v->b, v->device[i], v->piece);
         if (v->free[i]) (void)cudaEventDestroy(v->free[i]);
+        if (v->filled[i]) (void)cudaEventDestroy(v->filled[i]);
     }
+    if (v->uploads) (void)cudaStreamDestroy(v->uploads);
     if (v->stream) (void)cudaStreamDestroy(v->stream);
     pool_close(v->pool);
     *v = (mover){0};
@@ -238,9 +253,11 @@ galen_status mover_open(mover *v, backend *b, size_t piece, int n_threads, galen
     v->b = b;
     v->piece = piece;
     int e = cudaStreamCreateWithFlags(&v->stream, cudaStreamNonBlocking);
+    if (!e) e = cudaStreamCreateWithFlags(&v->uploads, cudaStreamNonBlocking);
     for (int i = 0; !e && !st && i < N_SLOTS; i++) {
         if (!v->pull) e = cudaHostAlloc((void **)&v->pinned[i], v->piece, cudaHostAllocDefault);
         if (!e) e = cudaEventCreateWithFlags(&v->free[i], cudaEventDisableTiming);
+        if (!e) e = cudaEventCreateWithFlags(&v->filled[i], cudaEventDisableTiming);
         if (!e) st = cuda_reserve(b, (void **)&v->device[i], v->piece, "buffers for loading weights", err);
     }
     if (e) return cuda_fail(err, e, "buffers for loading weights");
@@ -252,7 +269,7 @@ galen_status mover_open(mover *v, backend *b, size_t piece, int n_threads, galen
 
 galen_status cuda_upload(backend *b, int n_threads, galen_error *err) {
     const backend_config cfg = {.parts = b->parts, .streamed = b->streamed, .has_head = b->has_head, .has_table = b->has_table};
-    mover v = {0};
+    mover v = {.is_fetching = true};
     galen_status st = mover_open(&v, b, mover_piece(b->net, &cfg, PIECE), n_threads, err);
     if (st) goto fail;
     int e = cudaMemsetAsync(b->memory, 0, b->memory_bytes, v.stream); /* paddings are zero */

@@ -261,7 +261,6 @@ galen_status cuda_work_open(backend_work **out, backend *b, const work_limits *l
     w->buf.b.f = w->buf.ff;
     w->shape.kv.base = w->kv;
     if ((st = cuda_stream_open(w, err))) goto fail;
-    if (w->shape.tile_width) w->gemm = gemm_open();
     *out = w;
     return GALEN_OK;
 fail:
