@@ -225,7 +225,7 @@ static galen_status find_gpu(placer *p, bool is_found, galen_error *err) {
     fall_action action;
     if (p->is_plain) return GALEN_OK;
     if (!is_found) found_gpu_open(&p->gpu, &p->opts);
-    p->policy.is_gpu_here = p->gpu.info.name[0] || found_gpu_is_here();
+    p->policy.is_gpu_here = p->gpu.n_visible > 0 || found_gpu_is_here();
     if (p->gpu.is_usable) return GALEN_OK;
     return fall(p, p->gpu.event, p->gpu.why.msg, &action, err);
 }

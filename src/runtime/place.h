@@ -26,7 +26,7 @@ typedef struct placer placer;
 typedef struct found_gpu {
     plugin *library; /* NULL = none; plugin_close */
     const backend_plugin *table;
-    int32_t index;
+    int32_t index, n_visible;
     device_info info;
     bool is_usable;
     fall_event event; /* why not */

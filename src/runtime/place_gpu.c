@@ -26,6 +26,7 @@ static galen_status look(found_gpu *g, const galen_model_opts *o, galen_error *e
     g->event = FALL_NO_DEVICE;
     if ((st = g->table->count(&n, err))) return st;
     g->index = o->main_gpu;
+    g->n_visible = n;
     if (g->index < 0 || g->index >= n)
         return galen_fail(err, GALEN_E_DEVICE, 0, "--main-gpu %d: there %s %d GPU%s, numbered from 0", g->index,
                           n == 1 ? "is" : "are", n, n == 1 ? "" : "s");

@@ -431,6 +431,9 @@ static void plugins_that_do_not_load(void **state) {
     o.device = "cuda";
     assert_int_equal(whole_life(&o, logits, NULL, &err), GALEN_E_DEVICE);
     assert_non_null(strstr(err.msg, "--main-gpu 3"));
+    o.device = NULL; /* one was asked for that is not there: never in silence */
+    assert_int_equal(whole_life(&o, logits, NULL, &err), GALEN_OK);
+    assert_true(s.n_warnings == 1 && strstr(s.warning, "--main-gpu 3"));
 }
 
 /* The table itself: who is never served by a fall-back, and that none comes twice. */

@@ -6,6 +6,8 @@
 #include <cmocka.h>
 #include <float.h>
 #include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "gguf_samples.h"
 
@@ -430,14 +432,92 @@ static void test_writer_sink_fails(void **state) {
     gguf_writer_close(w);
 }
 
+/* ---- past the map ---- */
+
+/* Bytes of tensors are fetched from the file; one that was cut says so. */
+static void test_fetch(void **state) {
+    (void)state;
+    char path[] = "/tmp/galen-test-fetch-XXXXXX";
+    galen_error err = {0};
+    blob file = {0};
+    gguf *g = NULL;
+    if (sample_write(sample_all_body, 3, 32, blob_sink, &file, &err) != GALEN_OK) fail_msg("write: %s", err.msg);
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, file.p, file.n) == (ssize_t)file.n);
+    assert_int_equal(gguf_open(&g, path, &err), GALEN_OK);
+    for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+        const gguf_tensor *t = gguf_tensor_at(g, i);
+        char *to = malloc((size_t)t->n_bytes + 1);
+        assert_non_null(to);
+        assert_true(gguf_fetch(g, t->data, to, (size_t)t->n_bytes));
+        assert_memory_equal(to, t->data, (size_t)t->n_bytes);
+        free(to);
+    }
+    const gguf_tensor *last = gguf_tensor_at(g, gguf_n_tensors(g) - 1);
+    char own[16], to[16];
+    memset(own, 7, sizeof own);
+    assert_true(gguf_fetch(g, own, to, sizeof own)); /* memory of nobody's file */
+    assert_memory_equal(own, to, sizeof own);
+    assert_int_equal(ftruncate(fd, 100), 0);
+    assert_false(gguf_fetch(g, last->data, to, 1));
+    gguf_close(g);
+    blob_free(&file);
+    (void)close(fd);
+    (void)unlink(path);
+}
+
+/* Resident pages of the process's files, those of file systems in memory among them, in KiB; 0 = not told. */
+static long resident_file_kib(void) {
+    char line[128];
+    long kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, "RssFile:", 8) == 0 || strncmp(line, "RssShmem:", 9) == 0)
+            kib += strtol(strchr(line, ':') + 1, NULL, 10);
+    if (f) (void)fclose(f);
+    return kib;
+}
+
+static void test_fetch_leaves_no_pages(void **state) {
+    (void)state;
+    enum { N = 32 << 20, PIECE = 1 << 20 };
+    char path[] = "/tmp/galen-test-pages-XXXXXX";
+    galen_error err = {0};
+    file_map map;
+    char *piece = malloc(PIECE);
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0 && piece);
+    memset(piece, 3, PIECE);
+    for (int i = 0; i < N / PIECE; i++) assert_true(write(fd, piece, PIECE) == PIECE);
+    if (file_map_open(&map, path, &err)) fail_msg("%s", err.msg);
+    const long before = resident_file_kib();
+    for (int i = 0; i < N / PIECE; i++) assert_true(file_map_read(&map, (size_t)i * PIECE, piece, PIECE));
+    const long read = resident_file_kib() - before;
+    volatile char sum = 0;
+    for (size_t i = 0; i < N; i += 4096) sum = (char)(sum + ((const volatile char *)map.bytes)[i]);
+    const long touched = resident_file_kib() - before;
+    if (before > 0) assert_true(read < 1024 && touched > N / 1024 / 2); /* and the measure can tell */
+    file_map_close(&map);
+    (void)close(fd);
+    (void)unlink(path);
+    free(piece);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),        cmocka_unit_test(test_lookup),
-        cmocka_unit_test(test_get_u32),           cmocka_unit_test(test_get_others),
-        cmocka_unit_test(test_get_arr),           cmocka_unit_test(test_values),
-        cmocka_unit_test(test_writer_open),       cmocka_unit_test(test_writer_metadata),
-        cmocka_unit_test(test_writer_duplicates), cmocka_unit_test(test_writer_data),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_lookup),
+        cmocka_unit_test(test_get_u32),
+        cmocka_unit_test(test_get_others),
+        cmocka_unit_test(test_get_arr),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_writer_open),
+        cmocka_unit_test(test_writer_metadata),
+        cmocka_unit_test(test_writer_duplicates),
+        cmocka_unit_test(test_writer_data),
         cmocka_unit_test(test_writer_sink_fails),
+        cmocka_unit_test(test_fetch),
+        cmocka_unit_test(test_fetch_leaves_no_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
