@@ -232,14 +232,15 @@ static galen_status read_flags_of(galen_assistant *a, const asked *q, galen_answ
     *is_raised = false;
     if (text && n) st = case_add_line(&a->c, text, n, is_raised, err);
     if (st || kind != GALEN_ANSWER_YES) return st;
-    const triage_rules *rules = NULL;
-    if (q->flag.id) st = triage_rules_builtin(&rules, err);
-    if (st) return st;
-    const char *says = rules ? triage_rules_yes(rules, q->flag.id) : q->q.text;
-    if (says && (!text || !n)) st = case_add_line(&a->c, says, strcspn(says, "?"), is_raised, err);
-    if (!st && q->flag.id)
-        *is_raised |= case_raise(&a->c, q->flag.id, "answer", galen_triage_level_advice(q->flag.level),
-                                 "a red-flag question answered with yes", q->flag.level);
+    triage_yes yes = {.says = q->q.text};
+    if (q->flag.id) {
+        const triage_rules *rules;
+        st = triage_rules_builtin(&rules, err);
+        if (st) return st;
+        yes = triage_rules_yes(rules, q->flag.id);
+    }
+    if (yes.says && (!text || !n)) st = case_add_line(&a->c, yes.says, strcspn(yes.says, "?"), is_raised, err);
+    if (!st && q->flag.id) *is_raised |= case_raise(&a->c, q->flag.id, "answer", yes.message, yes.source, q->flag.level);
     return st;
 }
 

@@ -64,10 +64,13 @@ const char *triage_rules_source(const triage_rules *r, size_t i) {
 bool triage_rules_has_ask(const triage_rules *r, size_t i) {
     return r->rules[i].question != NULL;
 }
-const char *triage_rules_yes(const triage_rules *r, const char *id) {
-    for (size_t i = 0; i < r->n_rules; i++)
-        if (strcmp(r->rules[i].id, id) == 0) return r->rules[i].says;
-    return NULL;
+triage_yes triage_rules_yes(const triage_rules *r, const char *id) {
+    for (size_t i = 0; i < r->n_rules; i++) {
+        const rule *rl = &r->rules[i];
+        if (strcmp(rl->id, id) != 0) continue;
+        return (triage_yes){rl->says, rl->yes == rl->level ? rl->message : galen_triage_level_advice(rl->yes), rl->source};
+    }
+    return (triage_yes){0};
 }
 
 /* ------------------------------------------------------------ sentences */

@@ -28,8 +28,14 @@ size_t triage_rules_count(const triage_rules *r);
 const char *triage_rules_id(const triage_rules *r, size_t i);
 const char *triage_rules_source(const triage_rules *r, size_t i);
 bool triage_rules_has_ask(const triage_rules *r, size_t i);
-/** What a yes to the rule's question says, for all rules to read; NULL: nothing. */
-const char *triage_rules_yes(const triage_rules *r, const char *id);
+
+/* A yes to a rule's question. The strings are the rules'. */
+typedef struct triage_yes {
+    const char *says;    /* for all rules to read; NULL: nothing           */
+    const char *message; /* the rule's, or, at a lower level, that level's advice */
+    const char *source;
+} triage_yes;
+triage_yes triage_rules_yes(const triage_rules *r, const char *id); /* all NULL without such a rule */
 
 /** As galen_triage_text, by the rules given. Allocates nothing, cannot fail. */
 void triage_scan(const triage_rules *r, const char *text, size_t len, galen_triage *out);

@@ -13,8 +13,12 @@ static int columns(const char *s) {
 }
 
 void ranking_print_title(const cli *c, const galen_differential *d) {
-    (void)printf("%sPossible conditions%s%s(confidence: %s)\n", term_sgr(c, "\033[1m"), term_sgr(c, "\033[0m"),
-                 c->term.is_out_tty && c->term.n_columns < 66 ? "\n" : " ", galen_assist_confidence_meaning(d->is_calibrated));
+    const char *meaning = galen_assist_confidence_meaning(d->is_calibrated);
+    char line[256];
+    (void)snprintf(line, sizeof line, "(confidence: %s)", meaning);
+    const bool is_narrow = c->term.is_out_tty && c->term.n_columns < 66;
+    (void)printf("%sPossible conditions%s%s", term_sgr(c, "\033[1m"), term_sgr(c, "\033[0m"), is_narrow ? "\n" : " ");
+    term_hang(stdout, 0, line, term_width(c));
 }
 
 void ranking_print_form(const cli *c, const galen_differential *d) {
@@ -31,45 +35,60 @@ static void put_bar(double p) {
     (void)printf(" [%s]", bar);
 }
 
-/* The user's words between quotes, cut at a character. */
-static void put_quote(const cli *c, const char *text, size_t n, const galen_evidence *e) {
+/* The user's words between quotes, cut at a character, and what they weigh. */
+static void quote(const char *text, size_t n, const galen_evidence *e, char *out, size_t cap) {
+    char cut[QUOTE_BYTES + 1], line[QUOTE_BYTES + 1];
+    *out = '\0';
     if (e->to > n || e->from >= e->to) return;
     size_t end = e->to - e->from > QUOTE_BYTES ? e->from + QUOTE_BYTES : e->to;
     while (end < e->to && end > e->from && ((unsigned char)text[end] & 0xC0) == 0x80) end--;
-    char line[QUOTE_BYTES + 1];
     size_t k = 0;
-    for (size_t i = e->from; i < end; i++) line[k++] = (unsigned char)text[i] < 0x20 ? ' ' : text[i];
-    (void)putchar('"');
-    term_write(c, line, k);
-    (void)printf("%s\"", end < e->to ? "..." : "");
+    for (size_t i = e->from; i < end; i++) cut[k++] = (unsigned char)text[i] < 0x20 ? ' ' : text[i];
+    cut[k] = '\0';
+    (void)snprintf(out, cap, "\"%s%s\" (%+.1f bits)", term_safe(cut, line, sizeof line), end < e->to ? "..." : "", e->bits);
+}
+
+/* "     for     text", the text wrapped beside its column. */
+static void put_detail(const cli *c, const char *what, const char *text) {
+    (void)printf("     %-8s", what);
+    term_hang(stdout, 13, text, term_width(c));
 }
 
 static void put_quotes(const cli *c, const char *what, const galen_evidence *e, int32_t n_e, const char *text, size_t n) {
     for (int32_t i = 0; i < n_e; i++) {
-        (void)printf("     %-8s", i ? "" : what);
-        put_quote(c, text, n, &e[i]);
-        (void)printf(" (%+.1f bits)\n", e[i].bits);
+        char line[QUOTE_BYTES + 32];
+        quote(text, n, &e[i], line, sizeof line);
+        put_detail(c, i ? "" : what, line);
     }
 }
 
-static void put_details(const cli *c, const galen_condition *k, const galen_questions *q, const char *text, size_t n) {
-    if (k->code[0] && c->term.n_columns < NARROW) (void)printf("     %s %s\n", k->code, k->code_title ? k->code_title : "");
+static void put_details(const cli *c, const galen_condition *k, const galen_questions *q, const char *text, size_t n,
+                        bool has_code) {
+    if (k->code[0] && !has_code) {
+        char code[320];
+        (void)snprintf(code, sizeof code, "%s %s", k->code, k->code_title ? k->code_title : "");
+        put_detail(c, "code", code);
+    }
     put_quotes(c, "for", k->support, k->n_support, text, n);
     put_quotes(c, "against", k->against, k->n_against, text, n);
     for (int i = 0; i < GALEN_N_QUESTIONS && q; i++) {
-        if (k->missing & 1u << i) (void)printf("     missing %s\n", q->questions[i].text);
+        char safe[GALEN_QUESTION_BYTES];
+        if (k->missing & 1u << i) put_detail(c, "missing", term_safe(q->questions[i].text, safe, sizeof safe));
     }
 }
 
 void ranking_print_table(const cli *c, const galen_differential *d, const galen_questions *q, const char *text, size_t n,
                          const double *change, bool has_details) {
-    const bool is_wide = c->term.n_columns >= NARROW;
+    const int n_numbers = 9 + (change ? 8 : 0); /* "1. ", " 0.31", " (+0.05)" */
+    const int n_extra = BAR + 3 + (d->code_year ? 9 : 0);
     int widest = 5;
     for (int i = 0; i < GALEN_N_CONDITIONS; i++) {
         const int w = columns(d->conditions[i].name);
         widest = w > widest ? w : widest;
     }
     widest = widest > 36 ? 36 : widest;
+    if (widest + n_numbers > c->term.n_columns) widest = c->term.n_columns - n_numbers;
+    const bool is_wide = c->term.n_columns >= NARROW && widest + n_numbers + n_extra <= c->term.n_columns;
     for (int i = 0; i < GALEN_N_CONDITIONS; i++) {
         const galen_condition *k = &d->conditions[i];
         const int pad = widest - columns(k->name);
@@ -80,7 +99,7 @@ void ranking_print_table(const cli *c, const galen_differential *d, const galen_
         if (is_wide) put_bar(k->confidence);
         if (is_wide && d->code_year) (void)printf("  %s", k->code[0] ? k->code : "no code");
         (void)putchar('\n');
-        if (has_details) put_details(c, k, q, text, n);
+        if (has_details) put_details(c, k, q, text, n, is_wide && d->code_year);
     }
     (void)printf("    %-*s %.2f\n", widest, "none of these", d->other);
 }

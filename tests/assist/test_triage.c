@@ -179,7 +179,7 @@ static void a_yes_means_no_more_than_it_says(void **state) {
         if (!strstr(ask->question, "?") || strstr(ask->question, "What ")) n_bad++;
         n_bad += !is_fair(c[1], c[0], c[2], ask->level);
         char says[LINE_BYTES];
-        (void)snprintf(says, sizeof says, "%s", triage_rules_yes(r, c[0]) ? triage_rules_yes(r, c[0]) : "");
+        (void)snprintf(says, sizeof says, "%s", triage_rules_yes(r, c[0]).says ? triage_rules_yes(r, c[0]).says : "");
         if (says[0]) n_bad += !is_fair(c[1], c[0], says, ask->level);
     }
     (void)fclose(f);
