@@ -171,10 +171,11 @@ static galen_status read_reply(galen_assistant *a, const char *question, const g
     look looks[N_OPTIONS] = {{.from = 0}};
     galen_status st = GALEN_OK;
     for (int i = 0; i < N_OPTIONS && !st; i++) {
-        const galen_condition *c = i < OTHER ? &a->found.conditions[i] : NULL;
-        const int32_t at = c ? c->order : OTHER;
+        const bool is_other = i == OTHER;
+        const galen_condition *c = &a->found.conditions[is_other ? 0 : i];
+        const int32_t at = is_other ? OTHER : c->order;
         looks[at].out = each[at];
-        st = begin_reply(a, question, c ? c->name : GAIN_ANOTHER, reply, &looks[at], err);
+        st = begin_reply(a, question, is_other ? GAIN_ANOTHER : c->name, reply, &looks[at], err);
     }
     if (!st)
         st = edge_look(a, looks, N_OPTIONS, err);
