@@ -110,7 +110,8 @@ static void put_triage(const cli *c, const eval_triage *t, const char *name, boo
     title(c, name);
     share(c, "escalated, of those who need it", &t->sensitivity);
     share(c, "false alarms", &t->false_alarms);
-    for (int32_t k = EVAL_N_LABELS - 2; k >= 0; k--) {
+    for (int32_t k = EVAL_N_LABELS - 2; k > 0; k--) {
+        if (k == CASE_N_TIERS) continue; /* self_care: every level reaches it, as it does for routine */
         (void)snprintf(of, sizeof of, "%s: reached", eval_label_name(k));
         share(c, of, &t->labels[k].reached);
     }
