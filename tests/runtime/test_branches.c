@@ -6,7 +6,7 @@
 #include "tensor/log_sum.h"
 
 static char path[] = "/tmp/galen-test-branches-XXXXXX";
-enum { MOST_BRANCHES = 40, MOST_TOKENS = 60, MOST_WANTED = 24, MOST_WRITTEN = 24 };
+enum { MOST_BRANCHES = 40, MOST_TOKENS = 64, MOST_WANTED = 24, MOST_WRITTEN = 24 };
 
 /* Where branches are taken. */
 typedef struct place {
