@@ -7,6 +7,7 @@ llama.cpp's own quantiser.
 Ends with "N passed, N failed"."""
 import argparse
 import ctypes
+import os
 import subprocess
 import sys
 
