@@ -19,6 +19,7 @@ typedef struct try_row {
     double prefill, decode;  /* tokens/s, medians */
     double fastest, slowest; /* seconds, of the best and the worst runs put together */
     int32_t n_streamed;      /* layers whose feed-forward the GPU fetched in every step */
+    int32_t n_host;          /* layers that are not on the GPU as a whole                */
     char placement[256];
 } try_row;
 
@@ -67,6 +68,7 @@ static galen_status measure(tuner *t, try_row *row) {
         row->fastest = TUNE_PROMPT / in.high + TUNE_ANSWER / out.high;
         row->slowest = TUNE_PROMPT / in.low + TUNE_ANSWER / out.low;
         row->n_streamed = galen_model_get_info(m).n_streamed;
+        row->n_host = t->n_layer - galen_model_get_info(m).n_gpu_layers;
         (void)snprintf(row->placement, sizeof row->placement, "%s", galen_model_get_info(m).placement);
     }
     galen_session_close(s);
@@ -247,11 +249,12 @@ static galen_status search_layers(tuner *t) {
 /* More or fewer feed-forwards fetched in every step than the plan has, as long as that helps. */
 static galen_status search_streaming(tuner *t) {
     galen_status st = GALEN_OK;
-    const int32_t own = t->tries[t->best].n_streamed, step = own >= 8 ? own / 4 : own > 2 ? 2 : 1;
+    const int32_t own = t->tries[t->best].n_streamed, most = t->tries[t->best].n_host;
+    const int32_t step = own >= 8 ? own / 4 : own > 2 ? 2 : 1;
     if (own == 0) return GALEN_OK;
     for (int side = 1; side >= -1 && !st; side -= 2) {
         const int was = t->best;
-        for (int32_t n = own + side * step; n >= 0 && !st; n += side * step) {
+        for (int32_t n = own + side * step; n >= 0 && n <= most && !st; n += side * step) {
             const int before = t->best;
             tune_choice c = best_of(t);
             c.stream_layers = n ? n : GALEN_STREAM_NONE;

@@ -294,6 +294,62 @@ static void lines(void **state) {
     }
 }
 
+/* Feed-forwards fetched in every step: as many as host and link reach side by side, evenly spread, the same bytes; none where
+ * both share one memory or nobody measured it. */
+static void fetched(void **state) {
+    (void)state;
+    static const struct {
+        double host_beside, upload_beside; /* GB/s; alone 88 and 54 */
+        int32_t asked, least, most;        /* fetched */
+        double gain;                       /* of a step, at least */
+        const char *why;
+    } rows[] = {
+        {73, 49, PLAN_AUTO, 7, 9, 1.25, "an H100 with 16 cores, as measured"},
+        {88, 12, PLAN_AUTO, 1, 4, 1.05, "a narrow link"},
+        {44, 44, PLAN_AUTO, 0, 0, 1, "one memory, shared"},
+        {86, 4, PLAN_AUTO, 0, 0, 1, "less than it is worth"},
+        {0, 0, PLAN_AUTO, 0, 0, 1, "not measured"},
+        {73, 49, 0, 0, 0, 1, "none asked for"},
+        {73, 49, 5, 5, 5, 1.05, "five asked for"},
+        {73, 49, 100, 16, 16, 0, "more than there are"},
+    };
+    const network net = net_of(TENSOR_Q8_0);
+    backend_api device = device_of();
+    device.set_kv = backend_cpu()->set_kv;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        plan_request r = request_of(&net, &device, 80 * GIB);
+        r.gpu_layers = 16;
+        r.speeds.host_read = 88e9;
+        r.speeds.upload = 54e9;
+        r.speeds.host_beside = rows[i].host_beside * 1e9;
+        r.speeds.upload_beside = rows[i].upload_beside * 1e9;
+        plan *const none = make(&r);
+        r.n_fetched = rows[i].asked;
+        plan *const p = make(&r);
+        if (p->n_fetched < rows[i].least || p->n_fetched > rows[i].most || none->decode_s < rows[i].gain * p->decode_s)
+            fail_msg("%s: %d fetched, %.1f tokens/s, %.1f without", rows[i].why, p->n_fetched, 1 / p->decode_s,
+                     1 / none->decode_s);
+        assert_int_equal(none->n_fetched, 0);
+        assert_int_equal(plan_peak(&p->device), plan_peak(&none->device));
+        int32_t n = 0, gap = 0, least = N_LAYER, most = 0;
+        for (int32_t k = 0; k < N_LAYER; k++) {
+            assert_true(p->fetched[k] == 0 || (p->fetched[k] == PART_FFN && p->streamed[k] == PART_BOTH && k < 16));
+            gap++;
+            if (!p->fetched[k]) continue;
+            if (n++ > 0) {
+                least = gap < least ? gap : least;
+                most = gap > most ? gap : most;
+            }
+            gap = 0;
+        }
+        assert_int_equal(n, p->n_fetched);
+        assert_true(n < 3 || most - least <= 1);
+        assert_int_equal(p->n_crossings, n ? 2 * n - 1 : 1); /* the last one is followed by what lives on the device */
+        plan_free(p);
+        plan_free(none);
+    }
+}
+
 static void cards(void **state) {
     (void)state;
     size_t n = 0;
@@ -309,6 +365,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(bytes_by_hand), cmocka_unit_test(the_best_that_fits),
                                        cmocka_unit_test(goldens),       cmocka_unit_test(refusals),
                                        cmocka_unit_test(choices),       cmocka_unit_test(lines),
-                                       cmocka_unit_test(cards)};
+                                       cmocka_unit_test(fetched),       cmocka_unit_test(cards)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
 
 #include "runtime/batch.h"
 
-#include "../support/temp.h"
+static char path[] = "/tmp/galen-test-batch-XXXXXX";
 enum { CTX = 256 };
 
 static galen_batcher *open_batcher(const galen_model *m, int32_t max_seqs, int64_t kv_tokens) {
@@ -377,6 +377,16 @@ static void a_lost_device_is_told_to_all_and_can_be_left(void **state) {
     batch_is_clean(b);
     galen_batcher_close(b);
     galen_model_close(m);
+}
+
+static int make_path(void **state) {
+    (void)state;
+    const int fd = mkstemp(path);
+    return fd < 0 ? -1 : close(fd);
+}
+static int remove_path(void **state) {
+    (void)state;
+    return unlink(path);
 }
 
 int main(void) {

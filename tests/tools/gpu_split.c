@@ -1,5 +1,5 @@
 /* A real model on a real GPU, whole and split: is what was planned what is taken, are the logits the CPU's, how fast is it.
- * Usage: gpu_split SMALL.gguf MODEL.gguf [--quick]
+ * Usage: gpu_split SMALL.gguf MODEL.gguf [--quick [ROWS]]
  * SMALL is held open on the GPU all the while, so that the context's own memory does not count. Ends with 'N passed, N failed'.
  */
 #include <math.h>
@@ -90,6 +90,7 @@ typedef struct row {
     uint64_t limit;
     bool is_kv_on_host;
     double decode_must, prefill_must; /* tokens a second; 0 = none */
+    int32_t stream_layers;
 } row;
 
 typedef struct speeds {
@@ -127,6 +128,7 @@ static galen_model_opts opts_of(const row *r, int *n_warnings) {
     o.gpu_layers = r->gpu_layers;
     o.vram_limit = r->limit;
     o.is_kv_on_host = r->is_kv_on_host;
+    o.stream_layers = r->stream_layers;
     return o;
 }
 
@@ -199,13 +201,14 @@ static bool run_cpu(const char *path, float **logits, int32_t *n_vocab, int repe
 
 int main(int argc, char **argv) {
     static const row rows[] = {
-        {"16 of 32", 16, 0, false, 22, 2000},
-        {"vram 4 GiB", GALEN_GPU_LAYERS_AUTO, 4 * GIB, false, 19.2, 0},
-        {"vram 6 GiB", GALEN_GPU_LAYERS_AUTO, 6 * GIB, false, 0, 0},
-        {"8 of 32", 8, 0, false, 0, 0},
-        {"24 of 32", 24, 0, false, 0, 0},
-        {"KV on host", 16, 0, true, 0, 0},
-        {"all", GALEN_GPU_LAYERS_ALL, 0, false, 0, 0},
+        {"16 of 32", 16, 0, false, 22, 2000, 0},
+        {"vram 4 GiB", GALEN_GPU_LAYERS_AUTO, 4 * GIB, false, 19.2, 0, 0},
+        {"16, none", 16, 0, false, 0, 2000, GALEN_STREAM_NONE},
+        {"vram 6 GiB", GALEN_GPU_LAYERS_AUTO, 6 * GIB, false, 0, 0, 0},
+        {"8 of 32", 8, 0, false, 0, 0, 0},
+        {"24 of 32", 24, 0, false, 0, 0, 0},
+        {"KV on host", 16, 0, true, 0, 0, 0},
+        {"all", GALEN_GPU_LAYERS_ALL, 0, false, 0, 0, 0},
     };
     float *want = NULL, *logits;
     int32_t n_vocab = 0;
@@ -213,10 +216,12 @@ int main(int argc, char **argv) {
     galen_model *small = NULL;
     galen_session *held = NULL;
     if (argc < 3) {
-        fprintf(stderr, "usage: gpu_split SMALL.gguf MODEL.gguf [--quick]\n");
+        fprintf(stderr, "usage: gpu_split SMALL.gguf MODEL.gguf [--quick [ROWS]]\n");
         return 2;
     }
     const int repeats = argc > 3 && strcmp(argv[3], "--quick") == 0 ? 1 : REPEATS;
+    size_t n_rows = sizeof rows / sizeof *rows;
+    if (argc > 4 && strtoul(argv[4], NULL, 10) < n_rows) n_rows = strtoul(argv[4], NULL, 10);
     galen_model_opts o = galen_model_default_opts();
     o.device = "cuda";
     if (galen_model_open(&small, argv[1], &o, &err) || galen_session_open(&held, small, NULL, &err)) {
@@ -228,7 +233,7 @@ int main(int argc, char **argv) {
     check(!galen_session_eval(held, t, 64, NULL, &err) && !galen_session_eval(held, t, 1, NULL, &err), err.msg, "small");
     if (run_cpu(argv[2], &want, &n_vocab, repeats)) {
         logits = malloc((size_t)(N_TEXT + 1) * (size_t)n_vocab * sizeof *logits);
-        for (size_t i = 0; logits && i < sizeof rows / sizeof *rows; i++) run_row(argv[2], &rows[i], want, logits, repeats);
+        for (size_t i = 0; logits && i < n_rows; i++) run_row(argv[2], &rows[i], want, logits, repeats);
         free(logits);
     }
     free(want);

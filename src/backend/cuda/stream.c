@@ -116,7 +116,7 @@ galen_status cuda_stream_open(backend_work *w, galen_error *err) {
     const backend_config cfg = {.parts = b->parts, .streamed = b->streamed, .fetched = b->fetched, .has_head = b->has_head};
     if (!is_streaming(b->net, &cfg, &w->lim)) return GALEN_OK;
     streamer *s = calloc(1, sizeof *s);
-    if (s) s->copies = calloc((size_t)b->net->n_layer, sizeof *s->copies);
+    if (s) s->copies = calloc((size_t)b->net->n_layer, sizeof(cudaGraphExec_t));
     w->streamer = s;
     if (!s || !s->copies) return galen_fail(err, GALEN_E_NOMEM, 0, "streaming");
     for (int i = 0; i < STREAM_LAYERS; i++) s->kv_layer[i] = NONE;
