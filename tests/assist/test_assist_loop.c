@@ -156,10 +156,48 @@ static void test_gain(void **state) {
     assert_true(fabs(rank_gain(p, noisy, 2) - (1 - h)) < 1e-12);
 }
 
+/* The first red-flag question of a text, answered with yes. */
+static void affirm(const char *text, const char *rule, galen_triage_level level, const char *says) {
+    heard h;
+    galen_question q;
+    galen_stop stop;
+    galen_update u;
+    galen_error err = {0};
+    galen_assistant_opts o = galen_assistant_default_opts();
+    o.has_no_urgency = true;
+    galen_assistant *a = open_case(o, &h, text);
+    do { /* those before it are denied */
+        assert_int_equal(galen_assistant_ask(a, &q, &stop, &err), GALEN_OK);
+        assert_true(!stop && q.flag_id);
+        const bool is_it = strcmp(q.flag_id, rule) == 0;
+        assert_int_equal(galen_assistant_answer(a, is_it ? GALEN_ANSWER_YES : GALEN_ANSWER_NO, NULL, 0, &u, &err), GALEN_OK);
+    } while (strcmp(q.flag_id, rule) != 0);
+    size_t n;
+    const char *read = galen_assistant_text(a, &n);
+    const galen_triage *t = galen_assistant_triage(a);
+    bool has_flag = false;
+    for (int32_t i = 0; i < t->n_flags; i++)
+        has_flag |= strcmp(t->flags[i].id, rule) == 0 && t->flags[i].level == level && strlen(t->flags[i].source) > 3;
+    assert_true(u.is_raised && has_flag);
+    assert_int_equal(t->level, level);
+    if (says)
+        assert_non_null(strstr(read, says));
+    else
+        assert_int_equal(n, strlen(text)); /* a yes to a list says nothing that rules may read */
+    galen_assistant_close(a);
+}
+
+static void test_affirmed(void **state) {
+    (void)state;
+    affirm("it burns when I pee", "renal.uti-fever", GALEN_TRIAGE_CONSULTATION_24, NULL);
+    affirm("rash and fever", "infection.meningococcal", GALEN_TRIAGE_EMERGENCY_AMBULANCE, "does not fade");
+    affirm("24 year old woman, pelvic pain", "obstetric.pain", GALEN_TRIAGE_EMERGENCY, "could be pregnant");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loop),       cmocka_unit_test(test_stops), cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_understand), cmocka_unit_test(test_gain),
+        cmocka_unit_test(test_understand), cmocka_unit_test(test_gain),  cmocka_unit_test(test_affirmed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

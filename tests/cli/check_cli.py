@@ -15,6 +15,12 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
+
+T = Tally()
+check = T.check
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GALEN = os.path.abspath(os.environ.get("GALEN") or os.path.join(ROOT, "build/galen"))
 WORK = tempfile.mkdtemp(prefix="galen-cli-")
@@ -23,15 +29,6 @@ HOME = os.path.join(WORK, "home")
 DATA = os.path.join(WORK, "data")
 SYMPTOMS = "persistent cough, fever and chest pain for 3 days"
 DIAGNOSE = ["diagnose", "-m", MODEL, "--chat-format", "plain"]
-passed = failed = 0
-
-
-def check(ok, what):
-    global passed, failed
-    passed, failed = passed + bool(ok), failed + (not ok)
-    if not ok:
-        print("FAILED", what, flush=True)
-    return ok
 
 
 def env(**more):
@@ -458,8 +455,7 @@ def main():
                 test()
     finally:
         shutil.rmtree(WORK, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+    return T.end()
 
 
 if __name__ == "__main__":

@@ -6,20 +6,18 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
+
+T = Tally()
+check = T.check
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GALEN = os.path.abspath(os.environ.get("GALEN") or os.path.join(ROOT, "build/galen"))
 BUILD = os.path.abspath(os.environ.get("GALEN_BUILD") or os.path.join(ROOT, "build"))
 WORK = tempfile.mkdtemp(prefix="galen-plan-")
 MODEL = os.path.join(WORK, "tiny.gguf")
-passed = failed = 0
 MARGIN = 256 << 20
-
-
-def check(ok, what):
-    global passed, failed
-    passed, failed = passed + bool(ok), failed + (not ok)
-    if not ok:
-        print("FAILED", what, flush=True)
 
 
 def run(*args, fake=None, **more):
@@ -121,5 +119,4 @@ try:
     check_falling_back()
 finally:
     shutil.rmtree(WORK, ignore_errors=True)
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+sys.exit(T.end())

@@ -18,16 +18,7 @@
 
 #include "galen/galen.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
-#endif
-#endif
-#ifndef HAS_ASAN
-#define HAS_ASAN 0
-#endif
+#include "../support/asan.h"
 
 enum { LIMIT_MS = 100, LIMIT_MIB = 64, INFER_EACH = 8 };
 

@@ -17,18 +17,16 @@ import tempfile
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
+
+T = Tally()
+report = T.named
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOL = os.path.join(os.environ.get("GALEN_BUILD") or os.path.join(ROOT, "build/test/gcc"), "tests/tools/gguf_dump")
 DATA = os.environ.get("GALEN_DATA") or os.path.join(ROOT, "../shared/data")
 ARRAY, STRING = int(GGUFValueType.ARRAY), int(GGUFValueType.STRING)
-passed = failed = 0
-
-
-def report(what, ok, why=""):
-    global passed, failed
-    passed, failed = passed + bool(ok), failed + (not ok)
-    if not ok:
-        print(f"FAILED {what}: {why}")
 
 
 def unhex(s):
@@ -230,8 +228,7 @@ def main():
         print("skipped: no reference files in $GALEN_DATA")
     for path in reference + opts.files:
         compare(path, os.path.basename(path))
-    print(f"{passed} passed, {failed} failed")
-    return failed > 0
+    return T.end()
 
 
 if __name__ == "__main__":

@@ -6,25 +6,18 @@ import tempfile
 
 import numpy as np
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GALEN = os.environ.get("GALEN") or os.path.join(ROOT, "build/galen")
 DATA = os.environ.get("GALEN_DATA") or os.path.join(ROOT, "../shared/data")
 CACHE = os.environ.get("GALEN_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "galen")
 
 
-class Checks:
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def check(self, ok, what):
-        self.passed, self.failed = self.passed + bool(ok), self.failed + (not ok)
-        if not ok:
-            print("FAILED", what, flush=True)
-        return ok
-
+class Checks(Tally):
     def finish(self):
-        print(f"{self.passed} passed, {self.failed} failed")
-        sys.exit(1 if self.failed else 0)
+        sys.exit(self.end())
 
 
 def run(*args, stdin=b"", check=True, timeout=600):

@@ -3,7 +3,7 @@
 
 #include "runtime/batch.h"
 
-static char path[] = "/tmp/galen-test-batch-XXXXXX";
+#include "../support/temp.h"
 enum { CTX = 256 };
 
 static galen_batcher *open_batcher(const galen_model *m, int32_t max_seqs, int64_t kv_tokens) {
@@ -377,16 +377,6 @@ static void a_lost_device_is_told_to_all_and_can_be_left(void **state) {
     batch_is_clean(b);
     galen_batcher_close(b);
     galen_model_close(m);
-}
-
-static int make_path(void **state) {
-    (void)state;
-    const int fd = mkstemp(path);
-    return fd < 0 ? -1 : close(fd);
-}
-static int remove_path(void **state) {
-    (void)state;
-    return unlink(path);
 }
 
 int main(void) {

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 
-static char path[] = "/tmp/galen-test-batcher-XXXXXX";
+#include "../support/temp.h"
 enum { CTX = 256 };
 
 static galen_batcher *open_batcher(const galen_model *m, const galen_batcher_opts *o) {
@@ -527,16 +527,6 @@ static void clients_take_turns(void **state) {
     batch_is_clean(b);
     galen_batcher_close(b);
     galen_model_close(m);
-}
-
-static int make_path(void **state) {
-    (void)state;
-    const int fd = mkstemp(path);
-    return fd < 0 ? -1 : close(fd);
-}
-static int remove_path(void **state) {
-    (void)state;
-    return unlink(path);
 }
 
 int main(void) {

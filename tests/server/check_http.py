@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from serving import (GALEN, Server, Tally, ask, build, connect, events, metric, raw, read_all, read_one, request, status_of, together,  # noqa: E402
+from serving import (GALEN, Server, Tally, ask, build, connect, each, events, metric, raw, read_all, read_one, request, status_of, together,  # noqa: E402
                      wait_for)
 
 T = Tally()
@@ -547,11 +547,7 @@ def main():
         row("exit status", s.stop(), 0)
     finally:
         s.close()
-    for check in (check_reload, check_queue, check_keys, check_models):
-        t0 = time.monotonic()
-        check()
-        if os.environ.get("GALEN_TIMES"):
-            print(f"    {check.__name__} {time.monotonic() - t0:.1f} s", flush=True)
+    each(check_reload, check_queue, check_keys, check_models)
     return T.end()
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from serving import GALEN, ROOT, Server, Tally, ask, connect, metric, request, wait_for  # noqa: E402
+from serving import GALEN, ROOT, Server, Tally, ask, connect, each, metric, request, wait_for  # noqa: E402
 
 T = Tally()
 HELLO = {"prompt": "hello", "max_tokens": 4}
@@ -204,11 +204,7 @@ def main():
         check_curtains(s)
     finally:
         s.close()
-    for check in (check_tls, check_notify, check_no_way_out, check_haproxy):
-        t0 = time.monotonic()
-        check()
-        if os.environ.get("GALEN_TIMES"):
-            print(f"    {check.__name__} {time.monotonic() - t0:.1f} s", flush=True)
+    each(check_tls, check_notify, check_no_way_out, check_haproxy)
     return T.end()
 
 

@@ -6,27 +6,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GALEN = os.path.abspath(os.environ.get("GALEN") or os.path.join(ROOT, "build/galen"))
-
-
-class Tally:
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def check(self, ok, what):
-        self.passed, self.failed = self.passed + bool(ok), self.failed + (not ok)
-        if not ok:
-            print("FAILED", what, flush=True)
-        return bool(ok)
-
-    def end(self):
-        print(f"{self.passed} passed, {self.failed} failed")
-        return 1 if self.failed or not self.passed else 0
 
 
 class Server:
@@ -248,6 +237,15 @@ def wait_for(fn, seconds=10.0):
             return True
         time.sleep(0.02)
     return bool(fn())
+
+
+def each(*checks):
+    """Checks that start servers of their own, one after the other; GALEN_TIMES says what each takes."""
+    for check in checks:
+        t0 = time.monotonic()
+        check()
+        if os.environ.get("GALEN_TIMES"):
+            print(f"    {check.__name__} {time.monotonic() - t0:.1f} s", flush=True)
 
 
 def together(n, fn):

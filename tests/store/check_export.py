@@ -16,12 +16,17 @@ import tempfile
 import jsonschema
 from fhir.resources.R4B import get_fhir_model_class
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
+
+T = Tally(30)
+check = T.check
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GALEN = os.path.abspath(os.environ.get("GALEN") or os.path.join(ROOT, "build/galen"))
 N = int(os.environ.get("GALEN_CASES", "60"))
 WORK = tempfile.mkdtemp(prefix="galen-export-")
 DB = os.path.join(WORK, "galen.db")
-passed = failed = 0
 
 HOSTILE = [
     "<script>alert(1)</script>", "</bdi></td><img src=x onerror=alert(1)>", "\"><svg/onload=1>", "' onmouseover='x", "&lt;b&gt; &amp; &#x3c;",
@@ -31,14 +36,6 @@ HOSTILE = [
     "  leading and trailing  ", "", " ", "\ufeff", "\U0001f912 \u00e9\u00df \u4e2d\u6587 \u0639\u0631\u0628\u064a", "a" * 5000, "\n\n\n", "\\", "~~x~~", "***", "===", "---", "1) x", "+ x",
     "https://evil.example/?q=1", "data:text/html,<script>1</script>", "</style><script>1</script>", "</title><script>1</script>",
 ]
-
-
-def check(ok, what):
-    global passed, failed
-    passed, failed = passed + bool(ok), failed + (not ok)
-    if not ok and failed < 30:
-        print("FAILED", what, flush=True)
-    return ok
 
 
 def run(*args):
@@ -268,8 +265,7 @@ def main():
         p = run("history", "export", 1, "--to", form)
         check(p.returncode == 1 and b"is not JSON" in p.stderr and b"secret" not in p.stderr and not p.stdout, f"a broken turn as {form}: {p.stderr!r}")
     shutil.rmtree(WORK)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return T.end()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,12 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
+
+T = Tally(30)
+check = T.check
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GALEN = os.path.abspath(os.environ.get("GALEN") or os.path.join(ROOT, "build/galen"))
 N = int(os.environ.get("GALEN_IDENTIFIERS", "1000"))
@@ -22,16 +28,8 @@ A_RUN = 40  # identifiers in one text
 WORK = tempfile.mkdtemp(prefix="galen-privacy-")
 HOME, TMP, INPUT, RUNTIME = (os.path.join(WORK, d) for d in ("home", "tmp", "input", "run"))
 MODEL, DB = os.path.join(WORK, "model.gguf"), os.path.join(HOME, "data/galen.db")
-passed = failed = n_runs = 0
+n_runs = 0
 written = set()
-
-
-def check(ok, what):
-    global passed, failed
-    passed, failed = passed + bool(ok), failed + (not ok)
-    if not ok and failed < 30:
-        print("FAILED", what, flush=True)
-    return ok
 
 
 def identifiers():
@@ -207,8 +205,7 @@ def main():
     if not HAS_STRACE:
         print("SKIP: files opened for writing were not traced (no strace that works)")
     print(f"{N} identifiers, {n_runs} runs, files opened for writing: {len(written)}")
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return T.end()
 
 
 if __name__ == "__main__":

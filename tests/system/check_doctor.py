@@ -10,16 +10,14 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
+
+T = Tally()
+check = T.named
+
 GALEN, BUILD = os.environ["GALEN"], os.environ["GALEN_BUILD"]
 CARD = "count=1 name=RTX3050 driver=580.1 cuda=13000 total=4096 used=100 util=7 temp=50 power=35000 limit=60000 sm=1200 smmax=2100 throttle=1 compute=86"
-passed = failed = 0
-
-
-def check(name, ok, detail=""):
-    global passed, failed
-    passed, failed = passed + bool(ok), failed + (not ok)
-    if not ok:
-        print(f"FAILED {name}: {detail}")
 
 
 def run(*args, env=None, timeout=60):
@@ -169,8 +167,7 @@ def main():
         healthy(model)
         watching(tmp)
     explain()
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return T.end()
 
 
 if __name__ == "__main__":

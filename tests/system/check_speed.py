@@ -13,16 +13,14 @@ import time
 import urllib.request
 import xml.dom.minidom
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
+
+T = Tally()
+check = T.named
+
 GALEN, BUILD = os.environ["GALEN"], os.environ["GALEN_BUILD"]
 FAKE_DIR = BUILD + "/tests/fake"
-passed = failed = 0
-
-
-def check(name, ok, detail=""):
-    global passed, failed
-    passed, failed = passed + bool(ok), failed + (not ok)
-    if not ok:
-        print(f"FAILED {name}: {str(detail)[:600]}")
 
 
 class Box:
@@ -265,8 +263,7 @@ def main():
         tune_gpu(tmp, model)
         tune_room(tmp, model)
         tune(tmp, model)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return T.end()
 
 
 if __name__ == "__main__":

@@ -7,11 +7,15 @@ llama.cpp's own quantiser.
 Ends with "N passed, N failed"."""
 import argparse
 import ctypes
+import os
 import subprocess
 import sys
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as T, quants
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
 
 # byte offsets of the half floats in a block
 HALVES = {
@@ -20,14 +24,8 @@ HALVES = {
 }
 EXACT = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]
 SEARCHED = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"]
-failed = passed = 0
-
-
-def report(ok, what):
-    global failed, passed
-    passed, failed = passed + bool(ok), failed + (not ok)
-    if not ok:
-        print("FAILED", what)
+tally = Tally()
+report = tally.check
 
 
 def tool(args, data):
@@ -148,5 +146,4 @@ for type_name in ["F16", "BF16"]:
 if opts.ggml:
     for type_name in SEARCHED:
         check_against_ggml(rng, ctypes.CDLL(opts.ggml), type_name)
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed != 0)
+sys.exit(tally.end())

@@ -11,16 +11,7 @@
 
 #include "gguf_bytes.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
-#endif
-#endif
-#ifndef HAS_ASAN
-#define HAS_ASAN 0 /* its shadow and quarantine would be counted as memory */
-#endif
+#include "../support/asan.h"
 
 #define MAX_U64 UINT64_MAX
 enum { F = GALEN_E_FORMAT, U = GALEN_E_UNSUPPORTED };

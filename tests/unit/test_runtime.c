@@ -11,7 +11,7 @@
 #include "base/utf8.h"
 #include "galen/galen.h"
 
-static char path[] = "/tmp/galen-test-runtime-XXXXXX";
+#include "../support/temp.h"
 
 static void write_model(const char *arch, const tiny_edit *edits, size_t n) {
     tiny_bytes bytes;
@@ -345,16 +345,6 @@ static void a_model_can_be_looked_into(void **state) {
     galen_session *s;
     assert_int_equal(galen_session_open(&s, m, NULL, NULL), GALEN_E_ARG);
     galen_model_close(m);
-}
-
-static int make_path(void **state) {
-    (void)state;
-    const int fd = mkstemp(path);
-    return fd < 0 ? -1 : close(fd);
-}
-static int remove_path(void **state) {
-    (void)state;
-    return unlink(path);
 }
 
 int main(void) {

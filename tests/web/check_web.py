@@ -11,17 +11,15 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
+
+T = Tally()
+check = T.named
+
 GALEN = os.environ["GALEN"]
 ROUNDS = int(os.environ.get("GALEN_WEB_ROUNDS", "12"))
 SYMPTOMS = "67-year-old man, sudden tearing chest pain between the shoulder blades since one hour, BP 190/110, no fever. <img src=x onerror=alert(1)>"
-passed = failed = 0
-
-
-def check(name, ok, detail=""):
-    global passed, failed
-    passed, failed = passed + bool(ok), failed + (not ok)
-    if not ok:
-        print(f"FAILED {name}: {str(detail)[:500]}")
 
 
 def free_port():
@@ -280,8 +278,7 @@ def main():
         finally:
             server.terminate()
             check("the server ends in order", server.wait(30) == 0, server.returncode)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return T.end()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ enum {
     SLAB_MAX = 128,         /* weight rows; with MM_BATCH it bounds the scratch */
     SLAB_BYTES = 96 * 1024, /* of weights in a slab when few rows are to be met: long enough to stream, short enough to share */
     SLABS_PER_THREAD = 4,   /* at least, where there are rows enough */
-    PANEL_ROW_BYTES = MM_CHUNK + MM_CHUNK / 16 * 2 * 4, /* weights, and at most a scale and a minimum for every 16 */
+    PANEL_ROW_BYTES =
+        2 * MM_CHUNK + MM_CHUNK / 16 * 2 * 4, /* weights of at most 16 bits, and at most a scale and a minimum for every 16 */
 };
 
 typedef struct scratch {
@@ -69,7 +70,7 @@ const matmul_ops *matmul_ops_get(const char *isa) {
 /* ---------------------------------------------------------------- activations */
 
 size_t matmul_input_bytes(int32_t max_rows, int64_t n_in) {
-    return (size_t)max_rows * (size_t)(n_in / 32) * sizeof(mm_act);
+    return (size_t)max_rows * (size_t)(n_in / 32) * (sizeof(mm_act) + sizeof(mm_whole));
 }
 
 /* Rows of the group that row r is in. */
@@ -78,18 +79,36 @@ static int32_t group_rows(const run *k, int32_t r) {
     return left < k->ops->group ? left : k->ops->group;
 }
 
-/* The records of row r from block first on. */
-static mm_act *acts_at(const run *k, int32_t r, int64_t first) {
+static bool is_tiled(const run *k) {
+    return k->in->n_rows > k->ops->few;
+}
+
+/* Where the record of row r and a block stands. */
+static int64_t act_index(const run *k, int32_t r, int64_t block) {
     const int64_t n_blocks = k->in->n_in / 32;
     const int32_t in_group = r % k->ops->group;
-    return (mm_act *)k->in->packed + (r - in_group) * n_blocks + first * group_rows(k, r) + in_group;
+    return (r - in_group) * n_blocks + block * group_rows(k, r) + in_group;
+}
+
+/* The records of row r from block first on. */
+static mm_act *acts_at(const run *k, int32_t r, int64_t first) {
+    return (mm_act *)k->in->packed + act_index(k, r, first);
+}
+
+/* Behind all records; NULL where nobody wants them. */
+static mm_whole *whole_at(const run *k, int32_t r, int64_t first) {
+    if (!k->ops->has_whole || !is_tiled(k)) return NULL;
+    mm_whole *all = (mm_whole *)(void *)((mm_act *)k->in->packed + k->in->n_rows * (k->in->n_in / 32));
+    return all + act_index(k, r, first);
 }
 
 static void quantise_rows(void *ctx, int64_t begin, int64_t end, int thread) {
     const run *k = ctx;
     (void)thread;
-    for (int64_t r = begin; r < end; r++)
-        k->ops->quantise(k->in->x + r * k->in->x_stride, k->in->n_in / 32, acts_at(k, (int32_t)r, 0), group_rows(k, (int32_t)r));
+    for (int64_t i = begin; i < end; i++) {
+        const int32_t r = (int32_t)i;
+        k->ops->quantise(k->in->x + r * k->in->x_stride, k->in->n_in / 32, acts_at(k, r, 0), whole_at(k, r, 0), group_rows(k, r));
+    }
 }
 
 void matmul_prepare(const matmul_ops *ops, pool *p, const matmul_input *in) {
@@ -103,10 +122,6 @@ _Static_assert(PANEL_ROW_BYTES >= 16 * 6 * sizeof(float), "float kernels keep 16
 
 static bool is_float(tensor_type t) {
     return t == TENSOR_F32 || t == TENSOR_F16 || t == TENSOR_BF16;
-}
-
-static bool is_tiled(const run *k) {
-    return k->in->n_rows > k->ops->few;
 }
 
 /* Weight rows of job j that a thread takes at once. */
@@ -210,6 +225,7 @@ static void tile_chunk(const run *k, const tensor *w, int64_t first, int64_t n, 
             const mm_tile_args tile = {.panel = pack.panel,
                                        .n_blocks = n_blocks,
                                        .act = acts_at(k, row + r, block),
+                                       .whole = whole_at(k, row + r, block),
                                        .n_rows = group_rows(k, row + r),
                                        .sum = s->sum + (int64_t)r * SLAB_MAX + o,
                                        .stride = SLAB_MAX};

@@ -1,6 +1,8 @@
 /* The products on AVX2, FMA and F16C. Without VNNI, products of bytes are summed pairwise into 16 bits (vpmaddubsw):
- *   unsigned weights up to 63  several such sums fit into 16 bits before they must be widened;
- *   signed weights             |w| * (q with the sign of w): 2 * 128 * 127 fits, and -128 stays exact. */
+ *   unsigned weights up to 31  several such sums fit into 16 bits before they must be widened;
+ *   others, a row alone        |w| * (q with the sign of w): 2 * 128 * 127 fits, and -128 stays exact;
+ *   others, tiles              weights are widened to 16 bits when they are packed, less their zero point, and meet whole
+ *                              activations (vpmaddwd): half the instructions; 32 * 128 * 16256 fits into 32 bits. */
 #define MM_ISA     "avx2"
 #define MM_NAME    matmul_avx2
 #define MM_LANES   8
@@ -9,6 +11,8 @@
 #define MM_FEW     1
 #define MM_FLOAT_W 2
 #define MM_FLOAT_X 2
+
+#define MM_IS_WIDE(t) ((t).is_signed || (t).max > 31)
 
 #include "backend/cpu/matmul_x86.h"
 
@@ -33,6 +37,22 @@ MM_INLINE i32x8 mm_dot32(const mm_traits t, u8x32 w, u8x32 q) {
 MM_INLINE u8x32 mm_panel_byte(const mm_traits t, u8x32 w) {
     (void)t;
     return w;
+}
+
+MM_INLINE void mm_widen(const mm_traits t, u8x32 bytes, u32x8 w[2][8], int r) {
+    const __m128i half[2] = {_mm256_castsi256_si128((__m256i)bytes), _mm256_extracti128_si256((__m256i)bytes, 1)};
+    const __m256i zero = _mm256_set1_epi16((int16_t)t.zero);
+    for (int h = 0; h < 2; h++) {
+        const __m256i wide = t.is_signed ? _mm256_cvtepi8_epi16(half[h]) : _mm256_cvtepu8_epi16(half[h]);
+        w[h][r] = (u32x8)(t.zero ? _mm256_sub_epi16(wide, zero) : wide);
+    }
+}
+
+MM_INLINE void mm_store_whole(mm_whole *out, const i32x8 q[4]) {
+    for (int h = 0; h < 2; h++) { /* packs work within 128 bits */
+        const __m256i two = _mm256_packs_epi32((__m256i)q[2 * h], (__m256i)q[2 * h + 1]);
+        _mm256_storeu_si256((__m256i *)(void *)(out->q + 16 * h), _mm256_permute4x64_epi64(two, 0xD8));
+    }
 }
 
 MM_INLINE mm_vf mm_vf_load(const float *p) {
@@ -63,9 +83,9 @@ MM_INLINE mm_vf mm_vf_fnma(mm_vf a, mm_vf b, mm_vf c) {
     return _mm256_fnmadd_ps(a, b, c);
 }
 
-/* Sums of pairs that 16 bits hold: 2 * 127 * max each. */
+/* Sums of pairs that 16 bits hold: 2 * 127 * max each, max <= 31. */
 MM_INLINE int mm_run(const mm_traits t) {
-    return t.is_signed ? 1 : t.max <= 15 ? 8 : t.max <= 31 ? 4 : 2;
+    return t.max <= 15 ? 8 : 4;
 }
 
 /* Weights [4 * first, 4 * (first + n)) of the block against one plane of the activations, plane bytes into their records. */
@@ -93,8 +113,32 @@ MM_INLINE void mm_plane_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], con
     }
 }
 
-MM_INLINE void mm_block_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_act *a, int half,
-                            const int n_rows) {
+/* The same with 16-bit weights: pairs [first, end) of the block. */
+MM_INLINE void mm_wide_dot(mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_whole *whole, int first, int end,
+                           const int n_rows) {
+#pragma GCC unroll 8
+    for (int r = 0; r < n_rows; r++) dot[r][0] = dot[r][1] = _mm256_setzero_si256();
+#pragma GCC unroll 16
+    for (int i = first; i < end; i++) {
+        const __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)(w + 64 * i));
+        const __m256i w1 = _mm256_load_si256((const __m256i *)(const void *)(w + 64 * i + 32));
+#pragma GCC unroll 8
+        for (int r = 0; r < n_rows; r++) {
+            int32_t two;
+            memcpy(&two, &whole[r].q[2 * i], sizeof two);
+            const __m256i q = _mm256_set1_epi32(two);
+            dot[r][0] = _mm256_add_epi32(dot[r][0], _mm256_madd_epi16(w0, q));
+            dot[r][1] = _mm256_add_epi32(dot[r][1], _mm256_madd_epi16(w1, q));
+        }
+    }
+}
+
+MM_INLINE void mm_block_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_act *a,
+                            const mm_whole *whole, int half, const int n_rows) {
+    if (MM_IS_WIDE(t)) {
+        mm_wide_dot(dot, w, whole, half == MM_HI ? 8 : 0, half == MM_LO ? 8 : 16, n_rows);
+        return;
+    }
     const int first = half == MM_HI ? 4 : 0, n = half == MM_ALL ? 8 : 4;
 #pragma GCC unroll 4
     for (int r = 0; r < n_rows; r++) dot[r][0] = dot[r][1] = _mm256_setzero_si256();

@@ -6,19 +6,42 @@
  *   mm_dot32            partial sums of 32 products: lanes 0-3 of the first sixteen, lanes 4-7 of the others
  *   mm_fold             those of eight rows to eight lanes, both halves of 16
  *   mm_transpose        8 rows x 8 words
- *   mm_panel_byte       weights as the tile wants them
+ *   MM_IS_WIDE(t)       the tile wants this type's weights as 16-bit numbers less their zero point, and mm_whole; then
+ *   mm_widen            row r's 32 bytes as those, mm_store_whole activations
+ *   mm_panel_byte       weights as the tile wants them, where it wants bytes
  *   mm_block_dot        the integer products of a tile with one scale block
  * and small ones, named where they are used. mm_traits arguments are constants, so every branch on them folds. */
 #include "backend/cpu/matmul_ops.h"
 
 enum { PANEL = MM_LANES * MM_COLS };
 
+#ifdef MM_IS_WIDE
+#define MM_HAS_WHOLE true
+#else /* every tile takes bytes */
+#define MM_HAS_WHOLE  false
+#define MM_IS_WIDE(t) ((void)(t), false)
+MM_INLINE void mm_widen(const mm_traits t, u8x32 bytes, u32x8 w[2][8], int r) {
+    w[0][r] = w[1][r] = (u32x8)bytes;
+    (void)t;
+}
+
+MM_INLINE void mm_store_whole(mm_whole *out, const i32x8 q[4]) {
+    (void)out;
+    (void)q;
+}
+#endif
+
 /* A panel is blocks of 32 weights of PANEL rows, one after the other:
- *   uint8  [8][PANEL][4]   weight 4 * i + j of row r at (i, r, j)
+ *   uint8  [8][PANEL][4]   weight 4 * i + j of row r at (i, r, j), or
+ *   int16  [16][PANEL][2]  weight 2 * i + j
  *   float  [scales][PANEL]
  *   float  [scales][PANEL] minima, where the type has them */
+MM_INLINE size_t mm_panel_scales_at(const mm_traits t) {
+    return PANEL * (MM_IS_WIDE(t) ? 64 : 32);
+}
+
 MM_INLINE size_t mm_panel_block_bytes(const mm_traits t) {
-    return PANEL * (32 + 4 * (size_t)t.scales * (t.has_min ? 2 : 1));
+    return mm_panel_scales_at(t) + PANEL * 4 * (size_t)t.scales * (t.has_min ? 2 : 1);
 }
 
 typedef u8x32 (*mm_get_fn)(const uint8_t *p, int b);
@@ -74,6 +97,25 @@ MM_INLINE void mm_rows(const mm_traits t, mm_get_fn get, mm_scales_fn scales, co
 
 /* ---------------------------------------------------------------- many rows: pack, then tiles */
 
+/* 32 weights of each of eight rows. */
+MM_INLINE void mm_pack_block(const mm_traits t, mm_get_fn get, const uint8_t *const p[8], int b, uint8_t *out) {
+    u32x8 w[2][8];
+    const int n = MM_IS_WIDE(t) ? 2 : 1;
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; r++) {
+        if (MM_IS_WIDE(t))
+            mm_widen(t, get(p[r], b), w, r);
+        else
+            w[0][r] = (u32x8)mm_panel_byte(t, get(p[r], b));
+    }
+#pragma GCC unroll 2
+    for (int h = 0; h < n; h++) {
+        mm_transpose(w[h]);
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; k++) memcpy(out + 4 * PANEL * (8 * h + k), &w[h][k], sizeof w[h][k]);
+    }
+}
+
 MM_INLINE void mm_pack(const mm_traits t, mm_get_fn get, mm_scales_fn scales, const mm_pack_args *args) {
     const size_t stride = mm_panel_block_bytes(t);
     for (int first = 0; first < PANEL; first += 8) {
@@ -93,15 +135,11 @@ MM_INLINE void mm_pack(const mm_traits t, mm_get_fn get, mm_scales_fn scales, co
                 for (int at = 0; at < t.bytes; at += 64) __builtin_prefetch(p[r] + args->ahead + at, 0, 2);
 #pragma GCC unroll 8
             for (int b = 0; b < t.blocks; b++, out += stride) {
-                u32x8 w[8];
-#pragma GCC unroll 8
-                for (int r = 0; r < 8; r++) w[r] = (u32x8)mm_panel_byte(t, get(p[r], b));
-                mm_transpose(w);
-#pragma GCC unroll 8
-                for (int k = 0; k < 8; k++) memcpy(out + 4 * PANEL * k, &w[k], sizeof w[k]);
+                mm_pack_block(t, get, p, b, out);
                 for (int s = 0; s < t.scales; s++) {
-                    memcpy(out + PANEL * (32 + 4 * s), &dw[t.scales * b + s], sizeof dw[0]);
-                    if (t.has_min) memcpy(out + PANEL * (32 + 4 * (t.scales + s)), &mw[t.scales * b + s], sizeof mw[0]);
+                    memcpy(out + mm_panel_scales_at(t) + PANEL * 4 * s, &dw[t.scales * b + s], sizeof dw[0]);
+                    if (t.has_min)
+                        memcpy(out + mm_panel_scales_at(t) + PANEL * 4 * (t.scales + s), &mw[t.scales * b + s], sizeof mw[0]);
                 }
             }
 #pragma GCC unroll 8
@@ -115,6 +153,7 @@ MM_INLINE void mm_tile_rows(const mm_traits t, const mm_tile_args *args, const i
     const size_t stride = mm_panel_block_bytes(t);
     const uint8_t *w = args->panel;
     const mm_act *a = args->act;
+    const mm_whole *whole = args->whole;
     mm_vf y[MM_GROUP][MM_COLS];
 #pragma GCC unroll 8
     for (int r = 0; r < n_rows; r++)
@@ -124,9 +163,9 @@ MM_INLINE void mm_tile_rows(const mm_traits t, const mm_tile_args *args, const i
 #pragma GCC unroll 2
         for (int s = 0; s < t.scales; s++) {
             const int half = t.scales == 1 ? MM_ALL : s;
-            const float *dw = (const float *)(w + PANEL * 32) + PANEL * s, *mw = dw + PANEL * t.scales;
+            const float *dw = (const float *)(w + mm_panel_scales_at(t)) + PANEL * s, *mw = dw + PANEL * t.scales;
             mm_vi dot[MM_GROUP][MM_COLS];
-            mm_block_dot(t, dot, w, a, half, n_rows);
+            mm_block_dot(t, dot, w, a, whole, half, n_rows);
 #pragma GCC unroll 8
             for (int r = 0; r < n_rows; r++) {
                 const mm_vf d = mm_vf_set1(&a[r].d);
@@ -137,6 +176,7 @@ MM_INLINE void mm_tile_rows(const mm_traits t, const mm_tile_args *args, const i
                 }
             }
         }
+        if (MM_IS_WIDE(t)) whole += n_rows;
     }
 #pragma GCC unroll 8
     for (int r = 0; r < n_rows; r++)
@@ -189,7 +229,7 @@ MM_INLINE int32_t mm_sum8(i32x8 v) {
     return v[0] + v[1];
 }
 
-static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t stride) {
+static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, mm_whole *whole, int64_t stride) {
     for (int64_t b = 0; b < n_blocks; b++, x += 32, out += stride) {
         f32x8 v[4];
         i32x8 q[4], high[4], low[4], max = {0};
@@ -213,6 +253,10 @@ static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t s
         const int32_t lo = mm_sum8(first), hi = mm_sum8(second);
         memcpy(out->coarse, &coarse, sizeof coarse);
         memcpy(out->fine, &fine, sizeof fine);
+        if (whole) {
+            mm_store_whole(whole, q);
+            whole += stride;
+        }
         out->d = d;
         const int32_t sum[3] = {lo, hi, lo + hi};
 #pragma GCC unroll 8
@@ -359,6 +403,7 @@ const matmul_ops MM_NAME = {
     .group = MM_GROUP,
     .panel = PANEL,
     .few = MM_FEW,
+    .has_whole = MM_HAS_WHOLE,
     .quantise = mm_quantise,
     .rows = {MM_QUANTISED(MM_ROWS_ENTRY)[TENSOR_F32] = rows_f32, [TENSOR_F16] = rows_f16, [TENSOR_BF16] = rows_bf16},
     .pack = {MM_QUANTISED(MM_PACK_ENTRY)},

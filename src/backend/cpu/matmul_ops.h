@@ -29,6 +29,11 @@ typedef struct mm_act {
 } mm_act;
 _Static_assert(sizeof(mm_act) == 96, "a multiple of 32 bytes");
 
+/* The same q as 16-bit numbers, beside the records, for tiles whose weights are widened to 16 bits. */
+typedef struct mm_whole {
+    int16_t q[32];
+} mm_whole;
+
 enum {
     MM_FINE_BITS = 7,
     MM_Q_MAX = 127 << MM_FINE_BITS,
@@ -70,8 +75,9 @@ typedef void (*mm_pack_fn)(const mm_pack_args *a);
 typedef struct mm_tile_args {
     const void *panel;
     int32_t n_blocks;
-    const mm_act *act; /* the group, at the panel's first block */
-    int32_t n_rows;    /* 1..ops->group, the rows the group has */
+    const mm_act *act;     /* the group, at the panel's first block */
+    const mm_whole *whole; /* the same; NULL without ops->has_whole */
+    int32_t n_rows;        /* 1..ops->group, the rows the group has */
     float *sum;
     int64_t stride;
 } mm_tile_args;
@@ -93,11 +99,12 @@ typedef void (*mm_float_fn)(const mm_float_args *a);
 
 struct matmul_ops {
     const char *isa;
-    int32_t group; /* activation rows in a tile                                   */
-    int32_t panel; /* weight rows in a panel, a multiple of MM_ROWS; 0 = no tiles */
-    int32_t few;   /* batches of up to so many rows go through the row kernels    */
-    void (*quantise)(const float *x, int64_t n_blocks, mm_act *out, int64_t stride);
-    mm_rows_fn rows[TENSOR_TYPE_END]; /* every supported type */
+    int32_t group;  /* activation rows in a tile                                   */
+    int32_t panel;  /* weight rows in a panel, a multiple of MM_ROWS; 0 = no tiles */
+    int32_t few;    /* batches of up to so many rows go through the row kernels    */
+    bool has_whole; /* some tiles want mm_whole */
+    void (*quantise)(const float *x, int64_t n_blocks, mm_act *out, mm_whole *whole, int64_t stride); /* whole may be NULL */
+    mm_rows_fn rows[TENSOR_TYPE_END];                                                                 /* every supported type */
     mm_pack_fn pack[TENSOR_TYPE_END]; /* with tile: every quantised type, or none */
     mm_tile_fn tile[TENSOR_TYPE_END];
     mm_float_fn floats[TENSOR_TYPE_END]; /* of float types; NULL = the row kernel */
