@@ -370,12 +370,14 @@ static json_t *json_tries(const tuner *t) {
 static void print_tries(const tuner *t) {
     char layers[16];
     const bool is_narrow = term_width(t->c) < 72;
-    (void)printf("%6s %8s %7s %5s %5s %8s", "layers", "streamed", "threads", "rows", "KV", "seconds");
+    const int w = is_narrow ? 6 : 8, v = is_narrow ? 3 : 7;
+    (void)printf("%6s %*s %*s %4s %4s %8s", "layers", w, is_narrow ? "stream" : "streamed", v, is_narrow ? "thr" : "threads",
+                 "rows", "KV", "seconds");
     if (!is_narrow) (void)printf(" %12s %12s", "prompt t/s", "answer t/s");
     (void)putchar('\n');
     for (int i = 0; i < t->n_tries; i++) {
         const try_row *r = &t->tries[i];
-        (void)printf("%6s %8d %7d %5d %5s ", layers_text(r->choice.gpu_layers, layers), r->n_streamed, r->choice.n_threads,
+        (void)printf("%6s %*d %*d %4d %4s ", layers_text(r->choice.gpu_layers, layers), w, r->n_streamed, v, r->choice.n_threads,
                      r->choice.n_batch, r->choice.kv_type);
         if (isnan(r->choice.seconds))
             (void)printf("does not fit");

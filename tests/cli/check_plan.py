@@ -69,7 +69,7 @@ def check_plans():
 
 
 def check_refusals():
-    r = run("plan", MODEL, "--gpu-layers", "4", fake="memory=9M")
+    r = run("plan", MODEL, "--gpu-layers", "4", fake="memory=10M")
     check(r.returncode == 5 and "are free" in r.stderr and r.stderr.count(" --") == 3, "a plan that cannot fit: exit 5 and choices")
     for args, what in ((["--gpu-layers", "-3"], "gpu-layers"), (["--gpu-layers", "some"], "gpu-layers"), (["--vram-limit", "4 parsecs"], "vram-limit"),
                        (["--vram-limit", "0"], "vram-limit"), (["--as-card", "voodoo2"], "voodoo2"), (["--as-card", "192"], "--vram-limit"),
