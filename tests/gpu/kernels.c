@@ -21,8 +21,10 @@ typedef struct weights {
 static cuda_queue queue(void) {
     struct cudaDeviceProp prop;
     check_that(cudaGetDeviceProperties(&prop, 0) == cudaSuccess, "device");
-    return (cuda_queue){
-        .n_sm = prop.multiProcessorCount, .has_pdl = prop.major >= 9, .shared_bytes = (int32_t)prop.sharedMemPerBlockOptin};
+    return (cuda_queue){.n_sm = prop.multiProcessorCount,
+                        .has_pdl = prop.major >= 9,
+                        .has_bulk = prop.major >= 9,
+                        .shared_bytes = (int32_t)prop.sharedMemPerBlockOptin};
 }
 
 static weights make_weights(cuda_queue *q, int type, int n_in, int n_out) {
@@ -323,9 +325,9 @@ typedef struct rows_case {
     const char *why;
 } rows_case;
 
-/* Where value i stands among halves (HALF_UNITS). */
-static int half_at(int i) {
-    return i / 32 * 32 + 8 * (i % 16 / 4) + 4 * (i % 32 / 16) + i % 4;
+/* Where value i of row r stands among halves. */
+static int half_at(int r, int n_in, int i) {
+    return (r / 8 * n_in + i / 32 * 32) * 8 + r % 8 * 32 + 8 * (i % 16 / 4) + 4 * (i % 32 / 16) + i % 4;
 }
 
 static double half_value(uint16_t h) {
@@ -337,36 +339,36 @@ static double half_value(uint16_t h) {
 /* The sum of the parts against the products of the halves themselves, and the halves against what they round. */
 static void rows_product(cuda_queue *q, int type, const rows_case *c) {
     const char *name = tensor_type_get((uint32_t)type)->name;
-    const size_t n_x = (size_t)c->n_rows * (size_t)c->n_in, stride = (size_t)c->n_out + 5,
-                 n_y = (size_t)c->n_splits * (size_t)c->n_rows * stride;
+    const size_t n_x = (size_t)c->n_rows * (size_t)c->n_in, n_half = (size_t)((c->n_rows + 7) / 8 * 8) * (size_t)c->n_in,
+                 stride = (size_t)c->n_out + 5, n_y = (size_t)c->n_splits * (size_t)c->n_rows * stride;
     weights w = make_weights(q, type, c->n_in, c->n_out);
     float *x = malloc(n_x * sizeof *x), *y = malloc(n_y * sizeof *y), scale[FEW_ROWS];
-    uint16_t *half = malloc(n_x * sizeof *half);
+    uint16_t *half = malloc(n_half * sizeof *half);
     double *meant = malloc(n_x * sizeof *meant), *want = malloc((size_t)c->n_rows * (size_t)c->n_out * sizeof *want);
     for (size_t i = 0; i < n_x; i++) x[i] = (float)(3 * fresh() * fresh() * ((int)i / c->n_in % 3 == 1 ? 1e5 : 1));
     float *d_x = device_copy(x, n_x * sizeof *x), *d_scale = device_copy(NULL, sizeof scale),
           *d_y = device_copy(NULL, n_y * sizeof *y);
-    void *d_half = device_copy(NULL, n_x * sizeof *half);
+    void *d_half = device_copy(NULL, n_half * sizeof *half);
     rows_args a = {.w = {w.m},
                    .at = {2},
                    .n_jobs = 1,
                    .n_rows = c->n_rows,
                    .x = d_half,
-                   .x_stride = c->n_in,
                    .y = d_y,
                    .part = (int64_t)c->n_rows * (int64_t)stride,
                    .y_stride = (int32_t)stride,
                    .n_splits = c->n_splits};
-    check_that(!cuda_prepare_half(q, d_x, c->n_in, NULL, NULL, 0, c->n_in, c->n_rows, d_half, c->n_in, d_scale, HALF_UNITS) &&
-                   !cuda_rows_product(q, &a) && cudaDeviceSynchronize() == cudaSuccess,
-               "%s, %s: rows", name, c->why);
+    const residual_args how = {
+        .x = d_x, .x_stride = c->n_in, .half = d_half, .half_scale = d_scale, .n = c->n_in, .n_rows = c->n_rows};
+    check_that(!cuda_residual(q, &how) && !cuda_rows_product(q, &a) && cudaDeviceSynchronize() == cudaSuccess, "%s, %s: rows",
+               name, c->why);
     host_copy(y, d_y, n_y * sizeof *y);
-    host_copy(half, d_half, n_x * sizeof *half);
+    host_copy(half, d_half, n_half * sizeof *half);
     host_copy(scale, d_scale, sizeof(float) * (size_t)c->n_rows);
     double diff = 0, all = 0, off = 0, sum = 0;
     for (int r = 0; r < c->n_rows; r++) {
         for (int i = 0; i < c->n_in; i++) {
-            const double v = half_value(half[r * c->n_in + half_at(i)]), exact = (double)x[r * c->n_in + i] / (double)scale[r];
+            const double v = half_value(half[half_at(r, c->n_in, i)]), exact = (double)x[r * c->n_in + i] / (double)scale[r];
             meant[r * c->n_in + i] = v;
             off += (v - exact) * (v - exact), sum += exact * exact;
         }

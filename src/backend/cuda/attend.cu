@@ -7,6 +7,7 @@
  *           not see are never read.
  * Bound     memory: K and V once per group of query heads. */
 #include "backend/cuda/heads.cuh"
+#include "backend/cuda/rows_halves.cuh"
 
 enum { ATTEND_THREADS = 256, ATTEND_WARPS = 8, ATTEND_LEAST = 256 };
 
@@ -170,6 +171,11 @@ __device__ static void weigh(joint &to, const float *tails, int n_heads, int hea
 /* The finished heads of one group: floats, and as the output projection takes them. result is [G][d] in shared memory. */
 __device__ static void put_result(const attend_args &p, int r, int first_head, int n_heads, const float *result) {
     const int d = p.heads.d_head, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (p.halves) {
+        for (int i = 4 * threadIdx.x; i < n_heads * d; i += 4 * ATTEND_THREADS)
+            put_quad(p.halves, r, p.heads.n_head * d, first_head * d + i, *(const float4 *)(result + i), 1.0f);
+        return;
+    }
     for (int i = threadIdx.x; i < n_heads * d; i += ATTEND_THREADS)
         p.out[(size_t)r * p.out_stride + first_head * d + i] = result[i];
     if (!p.quantised.q) return;

@@ -5,13 +5,23 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/quantise.cuh"
+#include "backend/cuda/rows_halves.cuh"
 
 /* Head h of row r into shared memory, with scale and bias. */
 __device__ static inline void fetch_head(const heads_args &p, int r, int h, float *head) {
     const size_t at = (size_t)r * p.raw.stride + h * p.d_head;
     const float scale = p.scale ? p.scale[r] : 1.0f;
-    for (int i = threadIdx.x % 32; i < p.d_head; i += 32)
-        head[i] = sum_parts(p.raw, at + i) * scale + (p.bias ? p.bias[h * p.d_head + i] : 0.0f);
+    const float *bias = p.bias ? p.bias + h * p.d_head : NULL;
+    if (p.d_head % 4 == 0) { /* all of a head at once */
+        for (int i = 4 * (threadIdx.x % 32); i < p.d_head; i += 128) {
+            const float4 v = sum_quads(p.raw, at + i);
+            head[i] = v.x * scale + (bias ? bias[i] : 0.0f), head[i + 1] = v.y * scale + (bias ? bias[i + 1] : 0.0f);
+            head[i + 2] = v.z * scale + (bias ? bias[i + 2] : 0.0f), head[i + 3] = v.w * scale + (bias ? bias[i + 3] : 0.0f);
+        }
+    } else {
+        for (int i = threadIdx.x % 32; i < p.d_head; i += 32)
+            head[i] = sum_parts(p.raw, at + i) * scale + (bias ? bias[i] : 0.0f);
+    }
     __syncwarp();
 }
 

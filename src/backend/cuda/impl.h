@@ -151,7 +151,8 @@ struct backend_work {
     bool has_sought_gemm;
     streamer *streamer; /* NULL when nothing is streamed */
     batch_state batch;
-    bool has_begin; /* operations recorded, not queued: the batch's beginning, then stages */
+    int32_t ready_op; /* the operation queued last has left this one's input in buf.half (rows.c) */
+    bool has_begin;   /* operations recorded, not queued: the batch's beginning, then stages */
     int32_t pending_first, n_pending;
     step steps[MAX_STEPS];
     int32_t n_steps, next_step;
@@ -201,6 +202,7 @@ bool cuda_is_lone(const backend_work *w);                           /* one row, 
 row_parts cuda_rows_qkv(const backend_work *w, const dev_layer *l); /* what attn_in has left */
 galen_status cuda_rows_head(backend_work *w, const int32_t *out_row, int32_t n, float *logits, galen_error *err);
 bool cuda_is_attention_fused(const backend_work *w);
+bool cuda_attention_gives_halves(const backend_work *w); /* for attn_out of rows.c, in buf.half with scale 1 */
 /** Large batches: the tile products of a stage. */
 galen_status cuda_queue_tiles(backend_work *w, stage s, int32_t layer, galen_error *err);
 bool cuda_takes_tiles(backend_work *w); /* looks for cuBLASLt the first time */

@@ -66,15 +66,27 @@ int32_t cuda_prepare(cuda_queue *q, const float *x, int32_t x_stride, const int3
                      int32_t n_rows, const dev_acts *out);
 
 /** The same as halves or bfloats for the tensor cores: each row is multiplied by a power of two so that its largest value lies
- *  in [512, 1024), which keeps it inside a half's range; scale[r] undoes that and holds the RMS factor.
- *  HALF_UNITS: units of 32 in the order that rows_product.cuh reads. */
-typedef enum half_form { HALF_PLAIN, HALF_BFLOAT, HALF_UNITS } half_form;
+ *  in [512, 1024), which keeps it inside a half's range; scale[r] undoes that and holds the RMS factor. */
+typedef enum half_form { HALF_PLAIN, HALF_BFLOAT } half_form;
 int32_t cuda_prepare_half(cuda_queue *q, const float *x, int32_t x_stride, const int32_t *row, const float *norm, float eps,
                           int32_t n, int32_t n_rows, void *out, int32_t out_stride, float *scale, half_form form);
 
-/** x += v or x += norm(v), each row, v = y * scale[r] + bias. */
-int32_t cuda_residual(cuda_queue *q, float *x, int32_t x_stride, const row_parts *y, const float *norm, float eps,
-                      const float *scale, const float *bias, int32_t n, int32_t n_rows);
+/* x += v or x += post_norm(v), each row, v = y * scale[r] + bias; then, where half is given, norm(x) as halves, scaled as
+ * cuda_prepare_half does, which stand as rows_product.h says. y.y NULL: x stays as it is. */
+typedef struct residual_args {
+    float *x;           /* [n_rows][x_stride]                                   */
+    const int32_t *row; /* of x, where only halves are wanted; NULL = in order  */
+    row_parts y;
+    const float *scale;            /* [n_rows] of y; NULL = 1         */
+    const float *bias, *post_norm; /* [n]; NULL = none                */
+    const float *norm;             /* [n]; NULL = x itself            */
+    uint16_t *half;                /* NULL = not wanted               */
+    float *half_scale;             /* [n_rows]; may be scale          */
+    float eps;
+    int32_t x_stride, n, n_rows; /* half: n whole units */
+} residual_args;
+int32_t cuda_residual(cuda_queue *q, const residual_args *p);
+
 /** y = y * scale[r] + bias */
 int32_t cuda_finish_rows(cuda_queue *q, float *y, int32_t y_stride, const float *scale, const float *bias, int32_t n,
                          int32_t n_rows);
@@ -83,10 +95,10 @@ int32_t cuda_finish_rows(cuda_queue *q, float *y, int32_t y_stride, const float 
 int32_t cuda_activate(cuda_queue *q, const float *gate, const float *up, int32_t in_stride, const float *scale, float *out,
                       int32_t out_stride, int32_t n, int32_t n_rows, bool is_gelu);
 
-/** The same from one product's parts, gate and then the other half in each row, and as cuda_prepare_half leaves it: f32 values
- *  to f, halves in HALF_UNITS to out, which is for scale_out[r] times the next product. */
-int32_t cuda_activate_half(cuda_queue *q, const row_parts *both, const float *scale, float *f, int32_t f_stride, uint16_t *out,
-                           int32_t out_stride, float *scale_out, int32_t n, int32_t n_rows, bool is_gelu);
+/** The same from one product's parts, gate and then the other half in each row, and as cuda_residual leaves it: halves,
+ *  n whole units, which are for scale_out[r] times the next product. scale_out may be scale. */
+int32_t cuda_activate_half(cuda_queue *q, const row_parts *both, const float *scale, uint16_t *out, float *scale_out, int32_t n,
+                           int32_t n_rows, bool is_gelu);
 
 /** logits = y * scale[r], soft-capped, n values of each row, in place. */
 int32_t cuda_finish_logits(cuda_queue *q, float *y, int64_t y_stride, const float *scale, float softcap, int32_t n,

@@ -27,9 +27,14 @@ bool cuda_is_float(int32_t type) {
 }
 
 int32_t cuda_rows_splits(int32_t n_sm, int64_t n_out, int32_t n_in) {
-    const int64_t n_tiles = (n_out + ROWS_TILE - 1) / ROWS_TILE, n_chunks = (n_in / UNIT + ROWS_CHUNK - 1) / ROWS_CHUNK;
-    const int64_t wanted = 2 * (int64_t)n_sm / n_tiles, most = n_chunks / 4 < ROWS_MAX_SPLITS ? n_chunks / 4 : ROWS_MAX_SPLITS;
-    return (int32_t)(wanted < 1 || most < 1 ? 1 : wanted > most ? most : wanted);
+    const int32_t n_grains = (n_in / UNIT + ROWS_GRAIN - 1) / ROWS_GRAIN;
+    const int32_t most = n_grains < ROWS_MAX_SPLITS ? n_grains : ROWS_MAX_SPLITS;
+    const int64_t n_tiles = (n_out + STREAM_TILE - 1) / STREAM_TILE;
+    int32_t n = 1;
+    while (n < most && n_tiles * n < 5 * (int64_t)n_sm) n++; /* warps enough to ask for what the memory can give */
+    for (int32_t even = n; even <= most; even++)
+        if (n_grains % even == 0) return even;
+    return n;
 }
 
 int32_t cuda_rows_product(cuda_queue *q, rows_args *p) {
@@ -39,6 +44,7 @@ int32_t cuda_rows_product(cuda_queue *q, rows_args *p) {
 #undef X
     };
     p->first_tile[0] = 0;
-    for (int32_t i = 0; i < p->n_jobs; i++) p->first_tile[i + 1] = p->first_tile[i] + (p->w[i].n_out + ROWS_TILE - 1) / ROWS_TILE;
+    const int32_t tile = q->has_bulk ? STREAM_TILE : ROWS_TILE;
+    for (int32_t i = 0; i < p->n_jobs; i++) p->first_tile[i + 1] = p->first_tile[i] + (p->w[i].n_out + tile - 1) / tile;
     return fn[p->w[0].type](q, p);
 }

@@ -15,10 +15,6 @@ bool cuda_takes_rows(const backend_work *w) {
     return w->shape.is_quantised && w->batch.n_rows <= FEW_ROWS && !cuda_is_lone(w);
 }
 
-static int32_t half_row(int32_t n) {
-    return (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD;
-}
-
 static row_parts parts_of(const backend_work *w, int32_t stride, int32_t n_splits) {
     return (row_parts){.y = w->buf.tile, .stride = stride, .n = n_splits, .part = (int64_t)stride * w->batch.n_rows};
 }
@@ -40,7 +36,6 @@ static int run(backend_work *w, const dev_matrix *const *m, int32_t n, int32_t s
         if (is_done[i]) continue;
         rows_args a = {.n_rows = w->batch.n_rows,
                        .x = w->buf.half,
-                       .x_stride = half_row(m[0]->n_in),
                        .y = w->buf.tile,
                        .part = out->part,
                        .y_stride = stride,
@@ -56,9 +51,22 @@ static int run(backend_work *w, const dev_matrix *const *m, int32_t n, int32_t s
     return e;
 }
 
-static int prepare(backend_work *w, const float *x, int32_t stride, const float *norm, int32_t n) {
-    return cuda_prepare_half(&w->queue, x, stride, NULL, norm, w->b->net->norm_eps, n, w->batch.n_rows, w->buf.half, half_row(n),
-                             w->buf.half_scale, HALF_UNITS);
+/* norm(x) of rows, or x, as halves into buf.half. */
+static int prepare(backend_work *w, float *x, int32_t stride, const int32_t *row, const float *norm, int32_t n, int32_t n_rows) {
+    const residual_args r = {.x = x,
+                             .x_stride = stride,
+                             .row = row,
+                             .norm = norm,
+                             .half = w->buf.half,
+                             .half_scale = w->buf.half_scale,
+                             .eps = w->b->net->norm_eps,
+                             .n = n,
+                             .n_rows = n_rows};
+    return cuda_residual(&w->queue, &r);
+}
+
+static int prepare_norm(backend_work *w, const float *norm) {
+    return prepare(w, w->buf.x, w->shape.embd_stride, NULL, norm, w->b->net->n_embd, w->batch.n_rows);
 }
 
 row_parts cuda_rows_qkv(const backend_work *w, const dev_layer *l) {
@@ -66,54 +74,86 @@ row_parts cuda_rows_qkv(const backend_work *w, const dev_layer *l) {
     return parts_of(w, w->shape.qkv_stride, splits_of(w, m, 3, w->shape.qkv_stride));
 }
 
+/* The operation before has left this one's input: it has been queued since the batch began, or the step. */
+static bool is_ready(backend_work *w, stage s, int32_t layer) {
+    const bool is_ready = w->queue.is_chained && w->ready_op == N_STAGES * layer + (int32_t)s;
+    w->ready_op = -1;
+    return is_ready;
+}
+
+/* The norm that the operation after (s, layer) begins with, where that runs here; NULL = another's. */
+static const float *next_norm(backend_work *w, stage s, int32_t layer) {
+    const int32_t at = s == STAGE_FFN_OUT ? layer + 1 : layer;
+    const uint8_t part = s == STAGE_FFN_OUT ? PART_ATTN : PART_FFN;
+    if (w->streamer || at >= w->b->net->n_layer || !(w->b->parts[at] & part)) return NULL;
+    w->ready_op = N_STAGES * layer + (int32_t)s + 1;
+    return s == STAGE_FFN_OUT ? w->b->weights.layers[at].attn_norm : w->b->weights.layers[at].ffn_norm;
+}
+
 static galen_status attn_in(backend_work *w, const dev_layer *l, int32_t layer, galen_error *err) {
     const dev_matrix *const m[] = {&l->wq, &l->wk, &l->wv};
     row_parts parts;
-    int e = prepare(w, w->buf.x, w->shape.embd_stride, l->attn_norm, w->b->net->n_embd);
+    int e = is_ready(w, STAGE_ATTN_IN, layer) ? 0 : prepare_norm(w, l->attn_norm);
     if (!e) e = run(w, m, 3, w->shape.qkv_stride, &parts);
     if (e) return cuda_fail(err, e, "Q, K and V");
     return cuda_is_attention_fused(w) ? GALEN_OK : cuda_queue_heads(w, layer, w->buf.half_scale, l->qkv_bias, err);
 }
 
-static galen_status add(backend_work *w, const dev_matrix *m, const float *bias, const float *post_norm, const char *what,
-                        galen_error *err) {
-    row_parts parts;
-    int e = run(w, &m, 1, w->shape.embd_stride, &parts);
-    if (!e)
-        e = cuda_residual(&w->queue, w->buf.x, w->shape.embd_stride, &parts, post_norm, w->b->net->norm_eps, w->buf.half_scale,
-                          bias, w->b->net->n_embd, w->batch.n_rows);
+/* x += W in, and the norm after it. */
+static galen_status add(backend_work *w, const dev_matrix *m, const residual_args *how, const char *what, galen_error *err) {
+    residual_args r = *how;
+    r.x = w->buf.x;
+    r.x_stride = w->shape.embd_stride;
+    r.half = r.norm ? w->buf.half : NULL;
+    r.half_scale = w->buf.half_scale;
+    r.eps = w->b->net->norm_eps;
+    r.n = w->b->net->n_embd;
+    r.n_rows = w->batch.n_rows;
+    int e = run(w, &m, 1, w->shape.embd_stride, &r.y);
+    if (!e) e = cuda_residual(&w->queue, &r);
     return check(e, what, err);
 }
 
-static galen_status ffn_in(backend_work *w, const dev_layer *l, galen_error *err) {
+static galen_status attn_out(backend_work *w, const dev_layer *l, int32_t layer, galen_error *err) {
+    const network *net = w->b->net;
+    const bool is_half = cuda_attention_gives_halves(w);
+    const int e =
+        is_half ? 0 : prepare(w, w->buf.att, w->shape.att_stride, NULL, NULL, net->n_head * net->d_head, w->batch.n_rows);
+    const residual_args r = {.scale = is_half ? NULL : w->buf.half_scale,
+                             .bias = l->bo,
+                             .post_norm = l->attn_post_norm,
+                             .norm = next_norm(w, STAGE_ATTN_OUT, layer)};
+    return e ? cuda_fail(err, e, "attention's output") : add(w, &l->wo, &r, "output projection", err);
+}
+
+static galen_status ffn_in(backend_work *w, const dev_layer *l, int32_t layer, galen_error *err) {
     const network *net = w->b->net;
     const dev_matrix *const m[] = {&l->gate, &l->up};
     row_parts parts;
-    int e = prepare(w, w->buf.x, w->shape.embd_stride, l->ffn_norm, net->n_embd);
+    int e = is_ready(w, STAGE_FFN_IN, layer) ? 0 : prepare_norm(w, l->ffn_norm);
     if (!e) e = run(w, m, 2, 2 * w->shape.ff_stride, &parts);
     if (!e)
-        e = cuda_activate_half(&w->queue, &parts, w->buf.half_scale, w->buf.ff, w->shape.ff_stride, w->buf.half,
-                               half_row(net->n_ff), w->buf.half_scale, net->n_ff, w->batch.n_rows, net->act == ACT_GELU_TANH);
+        e = cuda_activate_half(&w->queue, &parts, w->buf.half_scale, w->buf.half, w->buf.half_scale, net->n_ff, w->batch.n_rows,
+                               net->act == ACT_GELU_TANH);
     return check(e, "feed-forward", err);
 }
 
 galen_status cuda_queue_rows(backend_work *w, stage s, int32_t layer, galen_error *err) {
-    const network *net = w->b->net;
     const dev_layer *l = cuda_layer(w, s, layer);
-    int e;
+    residual_args r;
     switch (s) {
     case STAGE_ATTN_IN:
         return attn_in(w, l, layer, err);
     case STAGE_ATTEND:
         return cuda_queue_attention(w, layer, err);
     case STAGE_ATTN_OUT:
-        e = prepare(w, w->buf.att, w->shape.att_stride, NULL, net->n_head * net->d_head);
-        if (e) return cuda_fail(err, e, "attention's output");
-        return add(w, &l->wo, l->bo, l->attn_post_norm, "output projection", err);
+        return attn_out(w, l, layer, err);
     case STAGE_FFN_IN:
-        return ffn_in(w, l, err);
+        return ffn_in(w, l, layer, err);
     case STAGE_FFN_OUT: /* ffn_in has left the halves */
-        return add(w, &l->down, NULL, l->ffn_post_norm, "down projection", err);
+        r = (residual_args){
+            .scale = w->buf.half_scale, .post_norm = l->ffn_post_norm, .norm = next_norm(w, STAGE_FFN_OUT, layer)};
+        return add(w, &l->down, &r, "down projection", err);
     case N_STAGES:
         break;
     }
@@ -127,12 +167,10 @@ galen_status cuda_rows_head(backend_work *w, const int32_t *out_row, int32_t n, 
                    .n_jobs = 1,
                    .n_rows = n,
                    .x = w->buf.half,
-                   .x_stride = half_row(net->n_embd),
                    .y = logits,
                    .y_stride = net->n_vocab,
                    .n_splits = 1};
-    int e = cuda_prepare_half(&w->queue, w->buf.x, w->shape.embd_stride, out_row, w->b->weights.out_norm, net->norm_eps,
-                              net->n_embd, n, w->buf.half, a.x_stride, w->buf.half_scale, HALF_UNITS);
+    int e = prepare(w, w->buf.x, w->shape.embd_stride, out_row, w->b->weights.out_norm, net->n_embd, n);
     if (!e) e = cuda_rows_product(&w->queue, &a);
     if (!e) e = cuda_finish_logits(&w->queue, logits, net->n_vocab, w->buf.half_scale, net->logit_softcap, net->n_vocab, n);
     return check(e, "logits", err);

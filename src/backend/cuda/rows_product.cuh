@@ -1,14 +1,15 @@
-/* y = W x for 2 to FEW_ROWS activation rows on the tensor cores: the weights are read once, as they lie in their planes.
+/* y = W x for 2 to FEW_ROWS activation rows on the tensor cores: the weights are read once, as they lie in their planes. The
+ * arithmetic, and the kernel of cards before 9.0; rows_stream.cuh has the one of later cards.
  * Launch    grid (tiles of 128 outputs, splits of the row), 256 threads: a warp has 16 outputs and all activation rows. Chunks of
  *           four units, weights, scales and activations, pass through a ring in shared memory; the first weights are asked for
  *           before the kernel waits.
  * Numerics  m16n8k16: weights as exact integers in halves, activations rounded to halves (11 bits), f32 sums; a scale block's sum
  *           is multiplied by its scale in f32. What a row yields depends neither on the other rows nor on their number.
  * Layout    A lane takes words t and 4 + t of a unit (types.h), t = lane % 4: weights 4t .. 4t + 3 are its part of the first
- *           operation and 16 + 4t .. of the second. So a unit of activations is stored as rows_order says, and a lane reads
+ *           operation and 16 + 4t .. of the second. So a unit of activations is stored as rows_product.h says, and a lane reads
  *           its eight as 16 bytes.
- * Bound     measured on an H100: 1.6 TB/s of weights up to some 16 rows, half of what streaming one row reaches; why is not known
- *           (bench/NOTES.md). From 64 rows on shared memory and the tensor cores' latency. */
+ * Bound     on an H100, where it is no longer used, 1.4 to 2.4 TB/s of weights: 64 bytes of a row at a time, and a barrier for
+ *           every four units. From 64 rows on the tensor cores' latency. */
 #ifndef GALEN_BACKEND_CUDA_ROWS_PRODUCT_CUH
 #define GALEN_BACKEND_CUDA_ROWS_PRODUCT_CUH
 
@@ -153,7 +154,7 @@ __device__ __forceinline__ void rows_fetch_acts(const rows_args &p, int n_units,
         const int k = i * THREADS + (int)threadIdx.x, row = k / 16, j = k % 16, u = ROWS_CHUNK * c + j / 4;
         if (pieces < THREADS && k >= pieces) break;
         const bool is_live = row < p.n_rows && u < n_units;
-        const uint16_t *from = is_live ? p.x + (int64_t)row * p.x_stride + UNIT * u + 8 * (j % 4) : p.x;
+        const uint16_t *from = is_live ? p.x + (((int64_t)(row / 8) * n_units + u) * 8 + row % 8) * UNIT + 8 * (j % 4) : p.x;
         rows_copy<16>(to + row * 256 + 16 * (j ^ ((row & 1) * 4)), from, is_live);
     }
 }
@@ -188,7 +189,7 @@ template <int T> struct rows_scales {
 };
 
 /* A lane's eight weights of a unit, as halves: w[0..1] are 4t .. 4t + 3, w[2..3] are 16 + 4t and on. */
-template <int T>
+template <int T, int UNITS>
 __device__ __forceinline__ void rows_weights(const uint8_t *q, const uint8_t *h, int u, int t, uint32_t (&w)[4]) {
     typedef rows_layout<T> layout;
     constexpr format_bytes b = layout::bytes;
@@ -201,7 +202,7 @@ __device__ __forceinline__ void rows_weights(const uint8_t *q, const uint8_t *h,
                                               : 0;
     uint32_t v[2];
     if constexpr (T == TENSOR_Q8_0) {
-        v[0] = *(const uint32_t *)(q + 16 * u + 4 * t), v[1] = *(const uint32_t *)(q + 16 * (ROWS_CHUNK + u) + 4 * t);
+        v[0] = *(const uint32_t *)(q + 16 * u + 4 * t), v[1] = *(const uint32_t *)(q + 16 * (UNITS + u) + 4 * t);
     } else if constexpr (b.q == 8) {
         const uint2 both = *(const uint2 *)(q + 8 * u);
         v[0] = both.x >> (2 * t) & 0x03030303u, v[1] = both.y >> (2 * t) & 0x03030303u;
@@ -260,60 +261,65 @@ __device__ __forceinline__ void rows_add(float (&acc)[4], const float (&sum)[4],
     acc[2] = fmaf(f1, sum[2], acc[2]), acc[3] = fmaf(f1, sum[3], acc[3]);
 }
 
+/* A unit of 16 weight rows with eight activation rows: w and f of rows g and g + 8, x a lane's eight halves. */
+template <int T>
+__device__ __forceinline__ void rows_unit(const uint32_t (&w)[2][4], const rows_factor<T> (&f)[2], const uint4 &x,
+                                          float (&acc)[4]) {
+    typedef rows_factor<T> factor;
+    constexpr uint32_t ones = 0x3c003c00u;
+    const uint32_t a0[4] = {w[0][0], w[1][0], w[0][1], w[1][1]}, a1[4] = {w[0][2], w[1][2], w[0][3], w[1][3]};
+    const uint32_t one[4] = {ones, ones, ones, ones};
+    float sum[4] = {};
+    rows_multiply(sum, a0, x.x, x.y);
+    if constexpr (factor::is_halved) {
+        rows_add(acc, sum, f[0].scale[0], f[1].scale[0]);
+        sum[0] = sum[1] = sum[2] = sum[3] = 0;
+        rows_multiply(sum, a1, x.z, x.w);
+        rows_add(acc, sum, f[0].scale[1], f[1].scale[1]);
+    } else {
+        rows_multiply(sum, a1, x.z, x.w);
+        rows_add(acc, sum, f[0].scale[0], f[1].scale[0]);
+    }
+    if constexpr (factor::has_least) {
+        float all[4] = {};
+        rows_multiply(all, one, x.x, x.y);
+        if constexpr (factor::is_halved) {
+            rows_add(acc, all, -f[0].least[0], -f[1].least[0]);
+            all[0] = all[1] = all[2] = all[3] = 0;
+            rows_multiply(all, one, x.z, x.w);
+            rows_add(acc, all, -f[0].least[1], -f[1].least[1]);
+        } else {
+            rows_multiply(all, one, x.z, x.w);
+            rows_add(acc, all, -f[0].least[0], -f[1].least[0]);
+        }
+    }
+}
+
 template <int T, int NT>
 __device__ __forceinline__ void rows_meet(const uint8_t *stage, const rows_scales<T> &scales, int row, float (&acc)[NT][4]) {
     typedef rows_layout<T> layout;
-    typedef rows_factor<T> factor;
-    constexpr uint32_t ones = 0x3c003c00u;
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const uint8_t *q = stage + row * layout::q_row, *h = stage + layout::h_at + row * layout::h_row;
     const uint8_t *x = stage + layout::w_bytes + g * 256 + 16 * t;
 #pragma unroll
     for (int u = 0; u < ROWS_CHUNK; u++) {
         uint32_t w[2][4];
-        factor f[2];
+        rows_factor<T> f[2];
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            rows_weights<T>(q + 8 * r * layout::q_row, h + 8 * r * layout::h_row, u, t, w[r]);
+            rows_weights<T, ROWS_CHUNK>(q + 8 * r * layout::q_row, h + 8 * r * layout::h_row, u, t, w[r]);
             f[r].set(scales.s[r][u], scales.d[r]);
         }
-        const uint32_t a0[4] = {w[0][0], w[1][0], w[0][1], w[1][1]}, a1[4] = {w[0][2], w[1][2], w[0][3], w[1][3]};
-        const uint32_t one[4] = {ones, ones, ones, ones};
         const uint8_t *xu = x + ((64 * u) ^ ((g & 1) * 64));
 #pragma unroll
-        for (int n = 0; n < NT; n++) {
-            const uint4 b = *(const uint4 *)(xu + n * 8 * 256);
-            float sum[4] = {};
-            rows_multiply(sum, a0, b.x, b.y);
-            if constexpr (factor::is_halved) {
-                rows_add(acc[n], sum, f[0].scale[0], f[1].scale[0]);
-                sum[0] = sum[1] = sum[2] = sum[3] = 0;
-                rows_multiply(sum, a1, b.z, b.w);
-                rows_add(acc[n], sum, f[0].scale[1], f[1].scale[1]);
-            } else {
-                rows_multiply(sum, a1, b.z, b.w);
-                rows_add(acc[n], sum, f[0].scale[0], f[1].scale[0]);
-            }
-            if constexpr (factor::has_least) {
-                float all[4] = {};
-                rows_multiply(all, one, b.x, b.y);
-                if constexpr (factor::is_halved) {
-                    rows_add(acc[n], all, -f[0].least[0], -f[1].least[0]);
-                    all[0] = all[1] = all[2] = all[3] = 0;
-                    rows_multiply(all, one, b.z, b.w);
-                    rows_add(acc[n], all, -f[0].least[1], -f[1].least[1]);
-                } else {
-                    rows_multiply(all, one, b.z, b.w);
-                    rows_add(acc[n], all, -f[0].least[0], -f[1].least[0]);
-                }
-            }
-        }
+        for (int n = 0; n < NT; n++) rows_unit<T>(w, f, *(const uint4 *)(xu + n * 8 * 256), acc[n]);
     }
 }
 
 /* NT groups of eight activation rows. */
 template <int T, int NT>
 __global__ void __launch_bounds__(ROWS_THREADS, NT <= 4 ? 2 : 1) rows_kernel(const __grid_constant__ rows_args p) {
+#if __CUDA_ARCH__ < 900 /* later cards: rows_stream.cuh */
     extern __shared__ __align__(16) uint8_t ring[];
     typedef rows_layout<T> layout;
     constexpr int threads = ROWS_THREADS, rows = 8 * NT, stage_bytes = layout::stage(rows);
@@ -361,6 +367,7 @@ __global__ void __launch_bounds__(ROWS_THREADS, NT <= 4 ? 2 : 1) rows_kernel(con
             const int r = 8 * n + 2 * t + (e & 1), o = first + row + 8 * (e >> 1);
             if (r < p.n_rows && o < m.n_out) y[(int64_t)r * p.y_stride + o] = acc[n][e];
         }
+#endif
 }
 
 /* As deep a ring as lets two blocks of few rows share a multiprocessor. */
@@ -390,7 +397,7 @@ template <int T> static int32_t rows_launch(cuda_queue *q, const rows_args *all)
     for (int32_t r = 0; e == cudaSuccess && r < all->n_rows; r += most) {
         rows_args p = *all;
         p.n_rows = all->n_rows - r < most ? all->n_rows - r : most;
-        p.x += (int64_t)r * p.x_stride;
+        p.x += (int64_t)r * p.w[0].n_units * UNIT; /* eights of rows */
         p.y += (int64_t)r * p.y_stride;
         e = p.n_rows <= 8    ? rows_launch_as<T, 1>(q, &p)
             : p.n_rows <= 16 ? rows_launch_as<T, 2>(q, &p)

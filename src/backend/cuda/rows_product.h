@@ -8,18 +8,28 @@
 extern "C" {
 #endif
 
-enum { ROWS_TILE = 128, ROWS_CHUNK = 4, ROWS_MAX_SPLITS = 8 }; /* outputs of a block; units it meets at a time */
+enum {
+    ROWS_TILE = 128, /* outputs of a block of rows_product.cuh */
+    ROWS_CHUNK = 4,  /* units it meets at a time               */
+    ROWS_GRAIN = 16, /* units that a split of a row is a multiple of */
+    ROWS_MAX_SPLITS = 8,
+    STREAM_TILE = 16, /* outputs of a warp of rows_stream.cuh */
+    STREAM_WARPS = 8
+};
+
+/* Activations: rows in eights, [row / 8][unit][row % 8], a unit's 32 halves so that weights 4t .. 4t + 3 and
+ * 16 + 4t .. stand side by side, t = 0..3. */
 
 typedef struct rows_args {
     dev_matrix w[MAX_JOBS]; /* of one type and width */
     int32_t at[MAX_JOBS];   /* where a matrix's outputs begin in a row of y */
     int32_t first_tile[MAX_JOBS + 1];
     int32_t n_jobs, n_rows;
-    const uint16_t *x; /* halves [n_rows][x_stride], each unit in the order of rows_order */
-    int32_t x_stride;
+    const uint16_t *x; /* halves of n_rows up to a multiple of eight */
     float *y;     /* [n_splits][part]: a part is [n_rows][y_stride]; its sum over the splits is what the rest of a stage reads */
     int64_t part; /* values from a split's part to the next's */
-    int32_t y_stride, n_splits, n_stages; /* n_stages is filled in */
+    int32_t y_stride, n_splits;
+    int32_t n_stages, block_tiles; /* filled in: places of a ring; tiles of a block */
 } rows_args;
 
 /** Splits of a row's units over blocks, for outputs and inputs of these sizes: enough blocks for the device, whatever the rows.

@@ -136,6 +136,15 @@ galen_status cuda_queue_heads(backend_work *w, int32_t layer, const float *scale
     return check(cuda_heads(&w->queue, &h), "heads", err);
 }
 
+static bool has_attend_tiles(const backend_work *w) {
+    return w->batch.n_tiles && cuda_takes_attend_tiles(w->b->compute, (int32_t)w->lim.kv, w->b->net->d_head);
+}
+
+/* V in halves: its means are within their range, and no smaller than what V itself was rounded to. */
+bool cuda_attention_gives_halves(const backend_work *w) {
+    return cuda_takes_rows(w) && w->lim.kv == KV_F16 && w->b->net->d_head % UNIT == 0 && !has_attend_tiles(w);
+}
+
 static bool is_attention_quantised(const backend_work *w, int32_t layer) {
     return w->batch.n_rows <= STREAM_ROWS && !cuda_takes_rows(w) &&
            !cuda_is_float(cuda_layer(w, STAGE_ATTN_OUT, layer)->wo.type) && w->b->net->d_head % UNIT == 0;
@@ -156,8 +165,7 @@ static galen_status attend_tiles(backend_work *w, int32_t layer, galen_error *er
 
 galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *err) {
     const network *net = w->b->net;
-    if (w->batch.n_tiles && cuda_takes_attend_tiles(w->b->compute, (int32_t)w->lim.kv, net->d_head))
-        return attend_tiles(w, layer, err);
+    if (has_attend_tiles(w)) return attend_tiles(w, layer, err);
     attend_args a = {.heads = heads_of(w, layer),
                      .is_fused = cuda_is_attention_fused(w),
                      .scale = net->attn_scale,
@@ -175,6 +183,7 @@ galen_status cuda_queue_attention(backend_work *w, int32_t layer, galen_error *e
         a.heads.scale = w->buf.half_scale;
         a.heads.bias = l->qkv_bias;
     }
+    if (cuda_attention_gives_halves(w)) a.halves = w->buf.half;
     if (is_attention_quantised(w, layer)) {
         a.quantised = w->buf.a;
         a.quantised.stride = w->shape.att_stride;
@@ -214,10 +223,14 @@ static galen_status add_product(backend_work *w, const dev_matrix *m, const floa
                       .n_rows = w->batch.n_rows};
     const galen_status st = run_products(w, &p, err);
     if (st || !post_norm) return st;
-    const row_parts y = {.y = w->buf.tmp, .stride = w->shape.embd_stride, .n = 1};
-    return check(cuda_residual(&w->queue, w->buf.x, w->shape.embd_stride, &y, post_norm, w->b->net->norm_eps, NULL, NULL,
-                               w->b->net->n_embd, p.n_rows),
-                 "residual", err);
+    const residual_args r = {.x = w->buf.x,
+                             .x_stride = w->shape.embd_stride,
+                             .y = {.y = w->buf.tmp, .stride = w->shape.embd_stride, .n = 1},
+                             .post_norm = post_norm,
+                             .eps = w->b->net->norm_eps,
+                             .n = w->b->net->n_embd,
+                             .n_rows = p.n_rows};
+    return check(cuda_residual(&w->queue, &r), "residual", err);
 }
 
 static galen_status attn_out(backend_work *w, int32_t layer, galen_error *err) {
@@ -297,6 +310,7 @@ galen_status cuda_queue_begin(backend_work *w, galen_error *err) {
         a.magnitude[i] = (float)net->ropes[i][w->rope_choice].magnitude;
     }
     w->queue.is_chained = false;
+    w->ready_op = -1;
     int e = cudaMemcpyAsync(w->buf.mail, w->mail, b->bytes, cudaMemcpyHostToDevice, w->queue.stream);
     if (!e && b->is_given)
         e = cudaMemcpyAsync(w->buf.x, w->buf.mail + b->rows_at, (size_t)b->n_rows * (size_t)a.stride * sizeof(float),

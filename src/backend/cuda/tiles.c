@@ -134,9 +134,17 @@ static galen_status add_tiles(backend_work *w, const dev_matrix *m, const float 
                               galen_error *err) {
     const network *net = w->b->net;
     const int32_t stride = w->shape.embd_stride, n_rows = w->batch.n_rows;
-    const row_parts y = {.y = w->buf.tile, .stride = stride, .n = 1};
+    residual_args r = {.x = w->buf.x,
+                       .x_stride = stride,
+                       .y = {.y = w->buf.tile, .stride = stride, .n = 1},
+                       .bias = bias,
+                       .post_norm = post_norm,
+                       .eps = net->norm_eps,
+                       .n = net->n_embd,
+                       .n_rows = n_rows};
     int e = run_tile(w, in, m, 0, m->n_out, w->buf.tile, stride);
-    if (!e) e = cuda_residual(&w->queue, w->buf.x, stride, &y, post_norm, net->norm_eps, in->scale, bias, net->n_embd, n_rows);
+    r.scale = in->scale; /* of the form that the product has taken */
+    if (!e) e = cuda_residual(&w->queue, &r);
     return check(e, m->n_in == net->n_ff ? "down projection" : "output projection", err);
 }
 

@@ -35,7 +35,7 @@ enum {
     ACT_PAD = 1024,   /* and rows of activations begin at multiples of so many */
     STREAM_ROWS = 32, /* batches of a network with float weights up to here go through the streaming kernels */
     FEW_ROWS = 128,   /* of quantised weights through rows_product.h, larger ones through tiles             */
-    HEAD_ROWS = 32,   /* rows of the head's product at a time                                              */
+    HEAD_ROWS = 128,  /* rows of the head's product at a time                                              */
     PASS_ROWS = 8,    /* rows that meet the weights in one pass of a streaming kernel                      */
     MAX_HEAD = 256,   /* dimensions of a head                      */
     MAX_SPLITS = 32,  /* pieces a row's context is cut into        */
@@ -74,6 +74,7 @@ typedef struct cuda_queue {
     int32_t shared_bytes; /* shared memory that a block may have */
     bool has_mma;         /* 8.0 or later: m16n8k16 on the tensor cores */
     bool has_pdl;         /* compute capability 9.0 or later                                               */
+    bool has_bulk;        /* 9.0 or later: bulk copies to shared memory                                    */
     bool is_chained;      /* the work before is a kernel of ours: the next may start early and wait inside */
 } cuda_queue;
 
@@ -150,6 +151,7 @@ typedef struct attend_args {
     float *out;       /* f32 [n_rows][out_stride] */
     int32_t out_stride;
     dev_acts quantised; /* q NULL = not wanted */
+    uint16_t *halves;   /* n_head d_head values a row as rows_product.h says, and out is left alone; NULL = not wanted */
     float *parts;       /* [n_rows][n_head][most_splits][d_head padded to 4, and 4] */
     int32_t most_splits;
     int32_t *arrived; /* [n_rows][n_head_kv], zero between launches */

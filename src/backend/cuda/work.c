@@ -142,7 +142,7 @@ static void lay_out(taker *t, const network *net, const work_limits *lim, const 
     b->mail = take(t, 1, s->mail_bytes);
     const size_t tile = rows * (size_t)s->tile_width,
                  few_parts = lim->max_rows > 1 || lim->is_uniform ? few * (size_t)s->few_width : 0;
-    b->half = take(t, rows, (uint64_t)s->half_stride * sizeof(uint16_t));
+    b->half = take(t, (rows + 7) / 8 * 8, (uint64_t)s->half_stride * sizeof(uint16_t)); /* of few rows, in eights */
     b->half_scale = take(t, rows, f);
     b->tile = take(t, tile > few_parts ? tile : few_parts, f);
     if (s->tile_width == 0) return;
@@ -221,6 +221,7 @@ static galen_status reserve_all(backend_work *w, galen_error *err) {
     w->queue = (cuda_queue){.stream = stream,
                             .n_sm = w->b->n_sm,
                             .has_pdl = w->b->compute >= 90,
+                            .has_bulk = w->b->compute >= 90,
                             .has_mma = w->b->compute >= 80,
                             .shared_bytes = w->b->shared_bytes};
     if (!e) e = cudaHostAlloc((void **)&w->mail, w->shape.mail_bytes, cudaHostAllocDefault);
