@@ -360,6 +360,80 @@ static void every_step_may_fail(void **state) {
     assert_true(n_failed > 60);
 }
 
+enum { N_BRANCHES = 4, N_READ = 3, N_WRITTEN = 6 };
+
+typedef struct branched {
+    double logprobs[N_BRANCHES][N_READ];
+    int32_t ids[N_BRANCHES][N_WRITTEN], n[N_BRANCHES];
+} branched;
+
+typedef struct hearer {
+    branched *to;
+    int32_t index;
+} hearer;
+
+static bool hear(void *user, const galen_chunk *c) {
+    const hearer *h = user;
+    if (!c->is_last) h->to->ids[h->index][h->to->n[h->index]++] = c->id;
+    return true;
+}
+
+/* Branches of a session, read and written on. */
+static void branch_out(const galen_model_opts *o, branched *out) {
+    const int32_t tokens[] = {300, 301, 302, 303, 304, 305, 306}, after[] = {0, 1, 1}, ids[] = {9, 10, 11};
+    galen_branch branches[N_BRANCHES];
+    galen_draft drafts[N_BRANCHES];
+    galen_generate_opts opts[N_BRANCHES];
+    hearer h[N_BRANCHES];
+    galen_session_opts so = galen_session_default_opts();
+    galen_model *m;
+    galen_session *s;
+    galen_error err = {0};
+    *out = (branched){0};
+    so.n_ctx = 256;
+    if (galen_model_open(&m, model_path, o, &err) || galen_session_open(&s, m, &so, &err)) fail_msg("%s", err.msg);
+    for (int32_t i = 0; i < N_BRANCHES; i++) {
+        branches[i] = (galen_branch){
+            .tokens = tokens + i, .n_tokens = 2, .after = after, .ids = ids, .logprobs = out->logprobs[i], .n_wanted = N_READ};
+        h[i] = (hearer){out, i};
+        opts[i] = galen_generate_default_opts();
+        opts[i].max_tokens = N_WRITTEN;
+        opts[i].sampling.seed = (uint64_t)i;
+        opts[i].on_chunk = hear;
+        opts[i].user = &h[i];
+        drafts[i] = (galen_draft){.tokens = tokens + i, .n_tokens = 1, .opts = &opts[i]};
+    }
+    if (galen_session_eval(s, tokens, 7, NULL, &err)) fail_msg("%s", err.msg);
+    if (galen_session_read(s, branches, N_BRANCHES, &err)) fail_msg("%s", err.msg);
+    if (galen_session_draft(s, drafts, N_BRANCHES, &err)) fail_msg("%s", err.msg);
+    assert_int_equal(galen_session_n_past(s), 7);
+    galen_session_close(s);
+    galen_model_close(m);
+}
+
+/* The device fails in the midst of branches: each is told once, with the same tokens, as if nothing had been. */
+static void branches_go_on_elsewhere(void **state) {
+    (void)state;
+    static branched want, got;
+    said s;
+    galen_model_opts o = opts_of(&s);
+    int64_t n_failed = 0;
+    o.device = "cpu";
+    branch_out(&o, &want);
+    for (int64_t k = 1; k < 2000; k += k < 20 ? 1 : 7) {
+        o = opts_of(&s);
+        *fake = fresh;
+        fake->step_fail = k;
+        o.gpu_layers = k % 2 ? 2 : GALEN_GPU_LAYERS_ALL;
+        branch_out(&o, &got);
+        if (memcmp(&got, &want, sizeof want) != 0) fail_msg("stage %lld: other results than the CPU's", (long long)k);
+        if (fake->n_steps < k) break;
+        n_failed++;
+        assert_int_equal(s.n_warnings, 1);
+    }
+    assert_true(n_failed > 20);
+}
+
 /* Two sessions of one model: the second learns of the failure of the first, without a second warning. */
 static void sessions_move_together(void **state) {
     (void)state;
@@ -461,6 +535,7 @@ int main(void) {
         cmocka_unit_test_setup(each_trouble_has_its_rule, reset),
         cmocka_unit_test_setup(every_allocation_may_fail, reset),
         cmocka_unit_test_setup(every_step_may_fail, reset),
+        cmocka_unit_test_setup(branches_go_on_elsewhere, reset),
         cmocka_unit_test_setup(sessions_move_together, reset),
         cmocka_unit_test_setup(plugins_that_do_not_load, reset),
     };
