@@ -251,12 +251,15 @@ static galen_status fetch(backend_work *w, int area, int32_t layer, galen_error 
     return e ? cuda_fail(err, e, "streaming a layer") : GALEN_OK;
 }
 
-/* The layer whose part comes next into the area, after that of layer; NONE when there is none. */
+/* The layer whose part comes next into the area, after that of layer; NONE when there is none. After a large batch that yields
+ * nothing comes another, of the same prompt; after one that does come steps. */
 static int32_t next_of(const backend_work *w, int area, int32_t layer) {
-    const uint8_t *const parts = is_large(w) ? w->b->streamed : w->b->fetched;
-    const int32_t n = w->b->net->n_layer, last = is_large(w) ? n - 1 : layer + n;
-    for (int32_t i = layer + 1; i <= last; i++)
+    const int32_t n = w->b->net->n_layer, last = layer + n;
+    const uint8_t *parts = is_large(w) ? w->b->streamed : w->b->fetched;
+    for (int32_t i = layer + 1; i <= last; i++) {
+        if (i == n && is_large(w) && w->batch.n_out) parts = w->b->fetched;
         if (parts[i % n] & part_of(area)) return i % n;
+    }
     return NONE;
 }
 
