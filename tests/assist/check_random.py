@@ -31,7 +31,7 @@ def seen(name):
     Indian scripts do."""
     text = unicodedata.normalize("NFKC", name).casefold()
     text = "".join(c for c in text if not (unicodedata.category(c) in ("Cf", "Cc") or (unicodedata.category(c) == "Mn" and ord(c) < 0x700)))
-    return tuple(sorted(set("".join(c if c.isalnum() else " " for c in text).split())))
+    return tuple(sorted(set("".join(c if c.isalnum() or unicodedata.category(c)[0] in "MC" else " " for c in text).split())))
 
 
 def is_letter(c):
