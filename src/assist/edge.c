@@ -109,15 +109,19 @@ static galen_status read_looks(galen_assistant *a, const look *looks, int32_t n,
     if (n_wanted == 0) return GALEN_OK;
     galen_branch *branches = calloc((size_t)n, sizeof *branches);
     int32_t *after = calloc((size_t)n_wanted, sizeof *after), *ids = calloc((size_t)n_wanted, sizeof *ids);
-    if (!branches || !after || !ids) st = galen_fail(err, GALEN_E_NOMEM, 0, "%d readings", n);
-    for (int32_t i = 0; i < n && !st; i++) {
+    if (!branches || !after || !ids) {
+        st = galen_fail(err, GALEN_E_NOMEM, 0, "%d readings", n);
+        goto done;
+    }
+    for (int32_t i = 0; i < n; i++) {
         branches[i] = branch_of(&looks[i], n_held, after + at, ids + at);
         at += branches[i].n_wanted;
         a->usage.n_prompt += branches[i].n_tokens;
     }
-    if (!st) st = galen_session_read(a->s, branches, n, err);
+    st = galen_session_read(a->s, branches, n, err);
     a->usage.n_calls++;
     a->usage.n_scored += n_wanted;
+done:
     free(branches);
     free(after);
     free(ids);
