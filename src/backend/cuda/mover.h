@@ -5,7 +5,7 @@
 #include "backend/cuda/impl.h"
 #include "base/pool.h"
 
-enum { N_SLOTS = 4, PIECE = 8 << 20 }; /* more pinned memory takes longer to get than it saves */
+enum { N_SLOTS = 2, PIECE = 32 << 20 };
 
 /* What copies out of registered pages: pull.c. */
 typedef struct puller {
@@ -16,14 +16,13 @@ typedef struct puller {
 
 typedef struct mover {
     backend *b;
-    cudaStream_t stream, uploads; /* of repacking, and what is asked of it next; of copies before it */
+    cudaStream_t stream;
     cuda_queue queue;
     puller *pull; /* NULL: through pinned slots that the host fills, with */
-    bool is_fetching; /* past the map: nobody will look at these pages again */
     pool *pool;
     char *pinned[N_SLOTS], *device[N_SLOTS];
     size_t piece; /* bytes of a slot: at least one row */
-    cudaEvent_t filled[N_SLOTS], free[N_SLOTS];
+    cudaEvent_t free[N_SLOTS];
     int slot;
 } mover;
 

@@ -10,7 +10,7 @@
 #include "backend/cuda/mover.h"
 #include "base/checked.h"
 
-enum { AREA_ATTN, AREA_FFN, N_AREAS, NONE = -1, STREAM_PIECE = 8 << 20 };
+enum { AREA_ATTN, AREA_FFN, N_AREAS, NONE = -1, STREAM_PIECE = 16 << 20 };
 
 struct streamer {
     mover mover;
