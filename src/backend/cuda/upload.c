@@ -7,7 +7,7 @@
 #include "backend/cuda/mover.h"
 #include "base/checked.h"
 
-enum { COPY_GRAIN = 1 << 19 };
+enum { COPY_GRAIN = 1 << 20 };
 
 /* ---------------------------------------------------------------- placing */
 
