@@ -1,5 +1,6 @@
-/* gpu_bench [--json FILE] [--quick] [case ...]: decode and prefill of synthetic networks in real shapes, stage by stage where
- * asked. Weights are random blocks; every layer has its own copy in device memory, so nothing is timed out of a cache. */
+/* gpu_bench [--json FILE] [--decode | --long] [--quick] [--many] [choices to try] [case ...]: decode and prefill of synthetic
+ * networks in real shapes, stage by stage unless --quick. --decode: an empty context alone; --long: no prefill, but 16k
+ * positions. Weights are random blocks; every layer has its own copy in device memory, so nothing is timed out of a cache. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,9 +23,9 @@ static const shape llama_1b = {"1B", 2048, 16, 32, 8, 64, 8192, 128256};
 enum { TEMPLATE_ROWS = 32, REPEATS = 5, N_DECODE = 64 };
 /* Choices to try beside the backend's own; -1 = its own. */
 static struct {
-    int per_sm, act_rows;
-    bool has_no_pdl, has_few, has_many, has_stages;
-} tuning = {-1, 0, false, false, false, false};
+    int per_sm, act_rows, carveout;
+    bool has_no_pdl, has_few, has_many, has_stages, has_no_stages, is_decode;
+} tuning = {.per_sm = -1};
 static FILE *json;
 static bool is_first = true;
 
@@ -323,6 +324,7 @@ static void run_case(const bench_case *c) {
     must(m.api->work_open(&m.w, m.b, &lim, &err), &err);
     if (tuning.per_sm >= 0) m.w->queue.per_sm = tuning.per_sm;
     m.w->queue.act_rows = tuning.act_rows;
+    m.w->queue.carveout = tuning.carveout;
     if (tuning.has_no_pdl) m.w->queue.has_pdl = false;
     printf("%s on %s: %.2f GB of weights, loaded in %.2f s\n", c->name, m.api->describe(m.b), (double)m.b->memory_bytes / 1e9,
            load);
@@ -332,7 +334,7 @@ static void run_case(const bench_case *c) {
     decode(&m, text, 0);
     printf("  graphs %d%s\n", m.w->n_steps, m.w->has_no_graphs ? ", NONE: capture failed" : "");
     device_time(&m, text);
-    stage_times(&m, c->name);
+    if (!tuning.has_no_stages) stage_times(&m, c->name);
     if (tuning.has_many) {
         static const int n[] = {2, 8, 32, 128};
         for (int i = 0; i < 4; i++) {
@@ -344,7 +346,7 @@ static void run_case(const bench_case *c) {
             if (tuning.has_stages) stage_times(&m, text);
         }
     }
-    if (c->has_prefill && !tuning.has_few) {
+    if (c->has_prefill && !tuning.has_few && !tuning.is_decode) {
         snprintf(text, sizeof text, "%s prefill 512", c->name);
         prefill(&m, text, 512);
         snprintf(text, sizeof text, "%s prefill 2048", c->name);
@@ -372,6 +374,12 @@ int main(int argc, char **argv) {
             tuning.per_sm = atoi(argv[++i]);
         else if (!strcmp(argv[i], "--act-rows") && i + 1 < argc)
             tuning.act_rows = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--carveout") && i + 1 < argc)
+            tuning.carveout = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--quick"))
+            tuning.has_no_stages = true;
+        else if (!strcmp(argv[i], "--long"))
+            tuning.is_decode = true;
         else if (!strcmp(argv[i], "--no-pdl"))
             tuning.has_no_pdl = true;
         else if (!strcmp(argv[i], "--many"))

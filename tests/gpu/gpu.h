@@ -23,9 +23,10 @@ void device_free(void *p);
 
 void test_kernels(void);
 void test_units(void);
+void test_products(void); /* of one row: a part of kernels */
 void test_sampling(void);
 void test_reading(void); /* a part of kernels */
-void test_ahead(void); /* steps that run ahead of the host */
+void test_ahead(void);   /* steps that run ahead of the host */
 void test_ahead_small(void);
 void test_rows(void); /* a part of kernels */
 void test_networks(void);

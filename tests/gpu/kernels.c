@@ -425,13 +425,8 @@ void test_units(void) {
         if (cuda_takes(type)) units_in_parts(&q, type);
 }
 
-void test_kernels(void) {
+void test_products(void) {
     cuda_queue q = queue();
-    test_units();
-    test_rows();
-    test_sampling();
-    test_reading();
-    test_ahead();
     for (int type = 0; type < TENSOR_TYPE_END; type++) {
         if (!cuda_takes(type)) continue;
         const bool is_float = cuda_is_float(type), is_small = tensor_type_get((uint32_t)type)->block_weights <= 32;
@@ -446,4 +441,13 @@ void test_kernels(void) {
         if (is_float)
             for (size_t i = 0; i < sizeof float_products / sizeof *float_products; i++) one_product(&q, type, &float_products[i]);
     }
+}
+
+void test_kernels(void) {
+    test_units();
+    test_rows();
+    test_sampling();
+    test_reading();
+    test_ahead();
+    test_products();
 }

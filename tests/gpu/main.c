@@ -80,10 +80,9 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } parts[] = {{"kernels", test_kernels}, {"networks", test_networks}, {"failures", test_failures},
-                 {"splits", test_splits},   {"small", test_small},       {"units", test_units},
-                 {"rows", test_rows},       {"sampling", test_sampling}, {"reading", test_reading},
-                 {"ahead", test_ahead}};
+    } parts[] = {{"kernels", test_kernels}, {"networks", test_networks}, {"failures", test_failures}, {"splits", test_splits},
+                 {"small", test_small},     {"units", test_units},       {"rows", test_rows},         {"sampling", test_sampling},
+                 {"reading", test_reading}, {"ahead", test_ahead},       {"products", test_products}};
     const char *golden = NULL, *text = NULL, *ids = NULL;
     uint64_t first = (uint64_t)time(NULL);
     bool has_choice = false;

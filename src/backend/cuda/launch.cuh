@@ -22,6 +22,10 @@ static cudaError_t launch(void (*kernel)(P...), dim3 grid, int threads, size_t s
     cfg.attrs = &early;
     cfg.numAttrs = q->has_pdl && q->is_chained ? 1 : 0;
     q->is_chained = true;
+    if (q->carveout > 0) {
+        const cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, q->carveout);
+        if (e != cudaSuccess) return e;
+    }
     return cudaLaunchKernelEx(&cfg, kernel, P(args)...);
 }
 

@@ -72,10 +72,11 @@ typedef struct cuda_queue {
     int32_t per_sm;       /* blocks of a one-row product that an SM gets: room beside them lets the next launch settle in */
     int32_t act_rows;     /* outputs of a block of PRODUCT_ACT; 0 = evenly over the device */
     int32_t shared_bytes; /* shared memory that a block may have */
-    bool has_mma;         /* 8.0 or later: m16n8k16 on the tensor cores */
-    bool has_pdl;         /* compute capability 9.0 or later                                               */
-    bool has_bulk;        /* 9.0 or later: bulk copies to shared memory                                    */
-    bool is_chained;      /* the work before is a kernel of ours: the next may start early and wait inside */
+    int32_t carveout; /* percent of a multiprocessor's cache that every kernel has as shared memory; 0 = the driver's choice */
+    bool has_mma;     /* 8.0 or later: m16n8k16 on the tensor cores */
+    bool has_pdl;     /* compute capability 9.0 or later                                               */
+    bool has_bulk;    /* 9.0 or later: bulk copies to shared memory                                    */
+    bool is_chained;  /* the work before is a kernel of ours: the next may start early and wait inside */
 } cuda_queue;
 
 typedef enum product_mode {
