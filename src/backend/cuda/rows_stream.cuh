@@ -337,8 +337,7 @@ __device__ __forceinline__ void stream_stage(const stream_source<T> &source, con
                     stream_meet<T, NT, 1>(stage, stream_scales<T, 1>(source, stage, u0, a + u), a + u,
                                           from + u * STREAM_UNIT_ACTS, eight, acc);
         }
-        __syncwarp();
-        if (threadIdx.x % 32 == 0) barrier_arrive(&gates.empty[x.slot]);
+        barrier_arrive(&gates.empty[x.slot]); /* each lane for what it has read */
         if (++x.slot == STREAM_SLOTS) x.slot = 0, x.parity ^= 1;
     }
 }
@@ -354,7 +353,7 @@ __global__ void __launch_bounds__(32 * (STREAM_WARPS + 1), NT <= 4 ? 2 : 1) stre
     const stream_place c = stream_place_of(p);
     if (threadIdx.x < STREAM_SLOTS) {
         barrier_init(&gates.full[threadIdx.x], 1);
-        barrier_init(&gates.empty[threadIdx.x], n_warps);
+        barrier_init(&gates.empty[threadIdx.x], 32 * n_warps);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     queue_trigger();
