@@ -18,7 +18,7 @@ typedef struct mover {
     backend *b;
     cudaStream_t stream, uploads; /* of repacking, and what is asked of it next; of copies before it */
     cuda_queue queue;
-    puller *pull; /* NULL: through pinned slots that the host fills, with */
+    puller *pull;     /* NULL: through pinned slots that the host fills, with */
     bool is_fetching; /* past the map: nobody will look at these pages again */
     pool *pool;
     char *pinned[N_SLOTS], *device[N_SLOTS];
