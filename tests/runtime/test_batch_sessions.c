@@ -195,7 +195,7 @@ static const backend_api *good;             /* what the wrapped one stands befor
 static _Atomic(int) n_heads_left = 1 << 30; /* heads until the device fails */
 
 static galen_status bad_embed(backend_work *w, const batch *b, galen_error *err) {
-    static float x[512 * TINY_EMBD];
+    static _Thread_local float x[512 * TINY_EMBD]; /* sessions of the model call it too, beside the batcher's thread */
     galen_status st = good->embed(w, b, err);
     if (!st) st = good->get_hidden(w, b, x, err);
     for (int32_t r = 0; r < b->n_rows; r++)
@@ -213,10 +213,10 @@ static galen_status bad_head(backend_work *w, const batch *b, float *logits, gal
 }
 
 /* A device that chooses tokens itself: by the host's sampler. */
-static int n_samples;
+static atomic_int n_samples;
 
 static galen_status own_sample(backend_work *w, const batch *b, const sample_row *rows, sample_choice *out, galen_error *err) {
-    static float logits[64 * TINY_VOCAB];
+    static _Thread_local float logits[64 * TINY_VOCAB];
     sampler s;
     if (b->n_out == 0 || b->n_out > 64) return GALEN_E_UNSUPPORTED;
     if (n_samples++ % 7 == 6) return galen_fail(err, GALEN_E_UNSUPPORTED, 0, "not these rows"); /* now and then the host must */
