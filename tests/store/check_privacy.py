@@ -52,8 +52,13 @@ def identifiers():
 
 PLANTED = identifiers()
 NEEDLES = re.compile("|".join(re.escape(i) for i in PLANTED).encode())
-# Parts of an identifier that identify by themselves: surnames, numbers of six digits and more.
-PARTS = re.compile("|".join(sorted({re.escape(p) for i in PLANTED for p in re.findall(r"[A-Z][a-z]{6,}son|MRN\d+|\d{6,}|[\w.]+@[\w.]+", i)})).encode())
+# Parts of an identifier that identify by themselves: surnames, numbers of six digits and more. A number stands alone: six digits inside a time, a
+# duration or a digest are one of these by chance now and then.
+PARTS = re.compile("|".join(sorted({rf"(?<![0-9a-f]){p}(?![0-9a-f])" if p.isdigit() else re.escape(p)
+                                    for i in PLANTED for p in re.findall(r"[A-Z][a-z]{6,}son|MRN\d+|\d{6,}|[\w.]+@[\w.]+", i)})).encode())
+NUMBER = re.search(r"at (\d{6})", " ".join(PLANTED)).group(1)
+assert all(PARTS.search(text.encode()) for text in (f"seen {NUMBER}, again", f'{{"id":"{NUMBER}"}}', f"={NUMBER}\n")), "a number alone is found"
+assert not PARTS.search(f"0.00{NUMBER}1".encode())
 
 
 def expect_none(data, where):
