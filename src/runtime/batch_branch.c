@@ -139,12 +139,13 @@ static void cancel_all(const crowd *c) {
         if (c->ids[i]) galen_batcher_cancel(c->b, c->ids[i]);
 }
 
-/* Until the n submitted have ended. A failure, or a caller who wants no more, ends them all. */
-static void wait_for(crowd *c, int32_t n, galen_progress_fn progress, void *user) {
-    int32_t told = 0;
-    bool is_ending = false;
+/* Until the n submitted have ended. A failure, or a caller who wants no more, ends them all. Returns whether it was the caller.
+ */
+static bool wait_for(crowd *c, int32_t n, galen_progress_fn progress, void *user) {
+    int32_t told = -1;
+    bool is_ending = false, is_unwanted = false;
     pthread_mutex_lock(&c->lock);
-    while (c->n_ended < n) {
+    while (c->n_ended < n || (progress && told < 0 && n)) { /* however quick they were, the caller is asked once */
         const bool is_bad = c->status != GALEN_OK && !is_ending;
         const bool is_news = progress && c->n_ended != told && !is_ending;
         if (!is_bad && !is_news) {
@@ -154,11 +155,13 @@ static void wait_for(crowd *c, int32_t n, galen_progress_fn progress, void *user
         told = c->n_ended;
         const uint64_t done = c->n_done;
         pthread_mutex_unlock(&c->lock);
-        is_ending = is_bad || !progress(user, done, c->n_all);
+        is_unwanted = !is_bad && !progress(user, done, c->n_all);
+        is_ending = is_bad || is_unwanted;
         if (is_ending) cancel_all(c);
         pthread_mutex_lock(&c->lock);
     }
     pthread_mutex_unlock(&c->lock);
+    return is_unwanted;
 }
 
 static galen_status run(crowd *c, galen_session *s, const galen_branch *read, galen_draft *drafts, galen_error *err) {
@@ -169,7 +172,8 @@ static galen_status run(crowd *c, galen_session *s, const galen_branch *read, ga
         st = read ? submit(c, s, n, read[n].tokens, read[n].n_tokens, NULL, &read[n], err)
                   : submit(c, s, n, drafts[n].tokens, drafts[n].n_tokens, drafts[n].opts, NULL, err);
     if (st) cancel_all(c);
-    wait_for(c, n, s->progress, s->progress_user);
+    const bool is_unwanted = wait_for(c, n, s->progress, s->progress_user);
+    if (!st && is_unwanted && !c->status) return galen_fail(err, GALEN_E_CANCELLED, 0, "cancelled");
     if (st || !c->status) return st;
     return galen_fail(err, c->status, c->error.offset, "%s", c->error.msg);
 }
