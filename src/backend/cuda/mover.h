@@ -18,8 +18,8 @@ typedef struct mover {
     backend *b;
     cudaStream_t stream, uploads; /* of repacking, and what is asked of it next; of copies before it */
     cuda_queue queue;
-    puller *pull;     /* NULL: through pinned slots that the host fills, with */
-    bool is_fetching; /* past the map: nobody will look at these pages again */
+    puller *pull;     /* NULL: through pinned slots that the host fills */
+    bool is_fetching; /* the slots are read past the map: nobody will look at these pages again */
     pool *pool;
     char *pinned[N_SLOTS], *device[N_SLOTS];
     size_t piece; /* bytes of a slot: at least one row */
