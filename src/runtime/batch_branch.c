@@ -130,7 +130,6 @@ static galen_status submit(crowd *c, galen_session *s, int32_t i, const int32_t 
     if (st) return st;
     one->req->branch = branch;
     one->req->n_before = s->n_past;
-    c->n_all += (uint64_t)o.n_prompt;
     return batcher_submit(s->batcher, one, true, &c->ids[i], err);
 }
 
@@ -139,13 +138,12 @@ static void cancel_all(const crowd *c) {
         if (c->ids[i]) galen_batcher_cancel(c->b, c->ids[i]);
 }
 
-/* Until the n submitted have ended. A failure, or a caller who wants no more, ends them all. Returns whether it was the caller.
- */
-static bool wait_for(crowd *c, int32_t n, galen_progress_fn progress, void *user) {
-    int32_t told = -1;
-    bool is_ending = false, is_unwanted = false;
+/* Until the n submitted have ended. A failure, or a caller who wants no more, ends them all. */
+static void wait_for(crowd *c, int32_t n, galen_progress_fn progress, void *user) {
+    int32_t told = 0;
+    bool is_ending = false;
     pthread_mutex_lock(&c->lock);
-    while (c->n_ended < n || (progress && told < 0 && n)) { /* however quick they were, the caller is asked once */
+    while (c->n_ended < n) {
         const bool is_bad = c->status != GALEN_OK && !is_ending;
         const bool is_news = progress && c->n_ended != told && !is_ending;
         if (!is_bad && !is_news) {
@@ -155,25 +153,25 @@ static bool wait_for(crowd *c, int32_t n, galen_progress_fn progress, void *user
         told = c->n_ended;
         const uint64_t done = c->n_done;
         pthread_mutex_unlock(&c->lock);
-        is_unwanted = !is_bad && !progress(user, done, c->n_all);
-        is_ending = is_bad || is_unwanted;
+        is_ending = is_bad || !progress(user, done, c->n_all);
         if (is_ending) cancel_all(c);
         pthread_mutex_lock(&c->lock);
     }
     pthread_mutex_unlock(&c->lock);
-    return is_unwanted;
 }
 
 static galen_status run(crowd *c, galen_session *s, const galen_branch *read, galen_draft *drafts, galen_error *err) {
     galen_status st = GALEN_OK;
     int32_t n = 0;
+    for (int32_t i = 0; i < c->n; i++) c->n_all += (uint64_t)(s->n_past + (read ? read[i].n_tokens : drafts[i].n_tokens));
+    if (s->progress && !s->progress(s->progress_user, 0, c->n_all)) /* asked once before they begin, however quick they are */
+        return galen_fail(err, GALEN_E_CANCELLED, 0, "cancelled");
     if (s->batcher->o.has_prefix_cache) st = seat_park(s->batcher, s->seat, s->n_past, err);
     for (; n < c->n && !st; n += !st)
         st = read ? submit(c, s, n, read[n].tokens, read[n].n_tokens, NULL, &read[n], err)
                   : submit(c, s, n, drafts[n].tokens, drafts[n].n_tokens, drafts[n].opts, NULL, err);
     if (st) cancel_all(c);
-    const bool is_unwanted = wait_for(c, n, s->progress, s->progress_user);
-    if (!st && is_unwanted && !c->status) return galen_fail(err, GALEN_E_CANCELLED, 0, "cancelled");
+    wait_for(c, n, s->progress, s->progress_user);
     if (st || !c->status) return st;
     return galen_fail(err, c->status, c->error.offset, "%s", c->error.msg);
 }
