@@ -2,17 +2,15 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "eval/patient.h"
 
 enum { CATEGORY_BYTES = 3 };
 
 static double now_s(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return (double)clock_monotonic_ns() * 1e-9;
 }
 
 /* ------------------------------------------------------------ labels and rules */

@@ -243,6 +243,7 @@ galen_status placer_open(placer **out, const network *net, const galen_model_opt
         found_gpu_close(&unused);
         return galen_fail(err, GALEN_E_NOMEM, 0, "placement");
     }
+    const bool is_found = search != NULL;
     gpu_search_end(search, &p->gpu);
     (void)pthread_mutex_init(&p->lock, NULL);
     p->net = net;
@@ -255,7 +256,7 @@ galen_status placer_open(placer **out, const network *net, const galen_model_opt
     if (!st) st = place_threads(o, &p->n_threads, err);
     if (!st) st = place_limits(net, o, &w.limits, err);
     if (!st) st = choose_kind(p, &host, err);
-    if (!st) st = find_gpu(p, search != NULL, err);
+    if (!st) st = find_gpu(p, is_found, err);
     w.has_device = !st && p->gpu.is_usable;
     if (!st) st = place(p, host, w, &p->now, err);
     if (st)
