@@ -90,13 +90,20 @@ def bench_gpu(tmp, model):
     check("bench: --no-cpu", rc == 0 and len(doc["runs"]) == 1)
 
 
+def has_run_off(doc):
+    """The best were measured again, the untuned with them; unless nothing came within a tenth of the untuned, which is best then."""
+    first, looks = doc["tries"][0], max(t["looks"] for t in doc["tries"])
+    alone = all(t["seconds"] is None or t["seconds"] > 1.1 * first["seconds"] for t in doc["tries"][1:])
+    return first["looks"] == looks and (1 < looks <= 4 or (looks == 1 and alone))
+
+
 def tune(tmp, model):
     box = Box(tmp + "/tune-cpu")
     os.makedirs(tmp + "/tune-cpu")
     rc, doc, err = box.json("tune", model, "--quick")
     looks = max(t["looks"] for t in doc["tries"])
     best = min((t for t in doc["tries"] if t["seconds"] and t["looks"] == looks), key=lambda t: t["seconds"])
-    check("tune: the best were measured again, in turns", 1 <= looks <= 4 and doc["tries"][0]["looks"] == looks, doc["tries"])
+    check("tune: the best were measured again, in turns", has_run_off(doc), doc["tries"])
     check("tune: chosen is a try", rc == 0 and any(t["seconds"] == doc["chosen"]["seconds"] for t in doc["tries"]), doc)
     check("tune: chosen is the best, or the first for noise", doc["chosen"]["seconds"] in (best["seconds"], doc["tries"][0]["seconds"]), doc)
     rc, _, err = box.run("complete", model, "-p", "x", "-n", "1")
@@ -118,7 +125,7 @@ def tune_gpu(tmp, model):
     svg = folder + "/t.svg"
     rc, doc, err = box.json("tune", model, "--quick", "--svg", svg)
     layers = {t["gpu_layers"] for t in doc["tries"]}
-    check("tune: a run-off beside the untuned", doc["chosen"]["gpu_layers"] == -1 or doc["tries"][0]["looks"] > 1, doc)
+    check("tune: a run-off beside the untuned", has_run_off(doc), doc["tries"])
     check("tune: none, all and the plan's own", rc == 0 and {-1, 0, 2} <= layers, layers)
     check("tune: svg", xml.dom.minidom.parse(svg).documentElement.tagName == "svg")
     rc, _, err = box.run("complete", model, "-p", "x", "-n", "1")
