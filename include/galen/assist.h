@@ -397,6 +397,9 @@ GALEN_API bool galen_condition_is_same(const galen_codes *codes, const char *a, 
  *  Errors  IO; NOMEM. */
 GALEN_API galen_status galen_model_sha256(const galen_model *m, char out[65], galen_error *err);
 
+/** Of a model that has none: n_cases 0, temperature 1, the weights that are used uncalibrated. Any thread. */
+GALEN_API galen_calibration galen_calibration_none(void);
+
 /** The calibration of the model with this hash: $XDG_DATA_HOME (or ~/.local/share)/galen/calibration/SHA.json.
  *  Errors  NOT_FOUND there is none; ARG no hash; FORMAT the file is damaged or another model's; IO; NOMEM. *out is then the
  *          uncalibrated default. */

@@ -10,9 +10,6 @@
 
 #define DEFAULT_CTX 2048
 
-static const galen_calibration uncalibrated = {
-    .size = sizeof(galen_calibration), .temperature = 1, .name_weight = 0.5, .text_weight = 2};
-
 const char *galen_assist_intended_use(void) {
     return "For licensed professionals, education and research. Lists possible conditions; does not diagnose. Not for "
            "emergencies.";
@@ -90,7 +87,7 @@ static galen_status take_opts(galen_assistant *a, const galen_assistant_opts *op
         return galen_fail(err, GALEN_E_ARG, 0, "a temperature of %g, expected 0 to 100", (double)o->temperature);
     if (o->max_questions < 0 || o->max_questions > MAX_ASKED)
         return galen_fail(err, GALEN_E_ARG, 0, "%d questions, expected 0 to %d", o->max_questions, MAX_ASKED);
-    a->calibration = uncalibrated;
+    a->calibration = galen_calibration_none();
     if (!o->calibration) return GALEN_OK;
     if (o->calibration->size != sizeof a->calibration)
         return galen_fail(err, GALEN_E_ARG, 0, "galen_calibration.size is %zu, expected %zu", o->calibration->size,
@@ -106,7 +103,7 @@ static galen_status take_opts(galen_assistant *a, const galen_assistant_opts *op
 /* Fitted with other prompts it says nothing. */
 static void check_calibration(galen_assistant *a) {
     const char *of = a->calibration.prompt_version;
-    if (of[0] && strcmp(of, a->prompts.version) != 0) a->calibration = uncalibrated;
+    if (of[0] && strcmp(of, a->prompts.version) != 0) a->calibration = galen_calibration_none();
 }
 
 static galen_status alloc_tables(galen_assistant *a, galen_error *err) {

@@ -18,6 +18,10 @@
 
 static const galen_calibration none = {.size = sizeof(galen_calibration), .temperature = 1, .name_weight = 0.5, .text_weight = 2};
 
+galen_calibration galen_calibration_none(void) {
+    return none;
+}
+
 galen_status calibration_path(const char *name, char *out, size_t cap, galen_error *err) {
     const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     int n;

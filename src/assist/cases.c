@@ -352,3 +352,14 @@ int32_t cases_right(const labelled_case *c, const galen_differential *d, const g
     }
     return GALEN_N_CONDITIONS;
 }
+
+void cases_scores(const labelled_case *c, const galen_differential *d, const galen_codes *codes, fit_case *out) {
+    *out = (fit_case){.has_choice = d->has_choice, .n_text = d->n_text, .right = cases_right(c, d, codes)};
+    out->choice[GALEN_N_CONDITIONS] = d->choice_other;
+    for (int i = 0; i < GALEN_N_CONDITIONS; i++) {
+        const galen_condition *k = &d->conditions[i];
+        out->name[k->order] = k->name_logprob - k->name_prior;
+        out->text[k->order] = k->text_logprob;
+        out->choice[k->order] = k->choice_logprob;
+    }
+}

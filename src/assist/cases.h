@@ -9,6 +9,7 @@
 #ifndef GALEN_ASSIST_CASES_H
 #define GALEN_ASSIST_CASES_H
 
+#include "assist/fit.h"
 #include "galen/assist.h"
 
 #define CASE_MAX_NAMES      8
@@ -46,5 +47,7 @@ void cases_free(labelled_case *c);
 
 /** Which of the five is what it is: by name or code (galen_condition_is_same). The condition's order; 5 for none. */
 int32_t cases_right(const labelled_case *c, const galen_differential *d, const galen_codes *codes);
+/** What fit.h fits and measures of a list, by condition.order, and which of it is right. */
+void cases_scores(const labelled_case *c, const galen_differential *d, const galen_codes *codes, fit_case *out);
 
 #endif

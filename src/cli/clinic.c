@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "cli/banner.h"
+#include "cli/history.h"
 #include "cli/json.h"
 #include "cli/options.h"
 #include "cli/ranking.h"
-#include "store/store.h"
 
 static cli_exit no_memory(cli *c) {
     term_error(c, "out of memory");
@@ -51,11 +51,6 @@ static bool on_progress(void *user, uint64_t done, uint64_t total) {
     return done < total ? engine_prefill_progress(k->c, done, total) : !signals_stop();
 }
 
-static bool on_hash(void *user, uint64_t done, uint64_t total) {
-    term_progress(user, "fingerprint", done, total);
-    return !signals_stop();
-}
-
 static void on_signal(void *user) {
     galen_assistant_cancel(user);
 }
@@ -67,12 +62,7 @@ static cli_exit find_calibration(clinic *k) {
     galen_error err = {0};
     if (!galen_calibration_any()) return CLI_DONE;
     if (!k->sha256[0]) {
-        store *s = NULL;
-        const store_opts o = {.path = k->c->args.db};
-        if (!k->c->args.no_history) (void)store_open(&s, &o, NULL); /* without one the file is read each time */
-        const galen_status st = store_model_hash(s, galen_model_get_info(k->m).path, on_hash, k->c, k->sha256, &err);
-        store_close(s);
-        term_progress_end(k->c);
+        const galen_status st = hist_fingerprint(k->c, k->m, k->sha256, &err);
         if (st) return engine_fail(k->c, PHASE_LOAD, &err);
     }
     const galen_status st = galen_calibration_find(k->sha256, &k->calibration, &err);

@@ -150,7 +150,7 @@ static cli_exit take_earlier(cli *c, const char *path, const eval_head *head, so
 }
 
 /* NULL, or why the open file cannot be written on. */
-static const char *is_unfit(int fd) {
+static const char *why_unfit(int fd) {
     struct stat s;
     if (fstat(fd, &s)) return strerror(errno);
     if (!S_ISREG(s.st_mode)) return "it is no regular file";
@@ -160,7 +160,7 @@ static const char *is_unfit(int fd) {
 cli_exit eval_open_out(cli *c, const char *path, const eval_head *head, int *fd, eval_results *earlier) {
     char safe[256];
     source s = {.fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600)};
-    const char *why = s.fd < 0 ? strerror(errno) : is_unfit(s.fd);
+    const char *why = s.fd < 0 ? strerror(errno) : why_unfit(s.fd);
     *fd = s.fd;
     if (why) {
         term_error(c, "%s: %s", term_safe(path, safe, sizeof safe), why);

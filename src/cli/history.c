@@ -97,6 +97,16 @@ static bool on_hash(void *user, uint64_t done, uint64_t total) {
     return !signals_stop();
 }
 
+galen_status hist_fingerprint(cli *c, const galen_model *m, char out[SHA256_HEX_BYTES], galen_error *err) {
+    store *s = NULL;
+    const store_opts o = {.path = c->args.db};
+    if (!c->args.no_history) (void)store_open(&s, &o, NULL);
+    const galen_status st = store_model_hash(s, galen_model_get_info(m).path, on_hash, c, out, err);
+    store_close(s);
+    term_progress_end(c);
+    return st;
+}
+
 void hist_model_hash(hist *h, const galen_model *m, char out[SHA256_HEX_BYTES]) {
     galen_error err = {0};
     char safe[GALEN_ERROR_MSG_BYTES];

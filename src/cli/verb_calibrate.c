@@ -12,9 +12,9 @@
 #include "assist/calibration.h"
 #include "assist/cases.h"
 #include "base/sha256.h"
+#include "cli/history.h"
 #include "cli/json.h"
 #include "cli/options.h"
-#include "store/store.h"
 
 typedef struct work {
     cli *c;
@@ -184,11 +184,6 @@ static cli_exit open_partial(work *w) {
 
 /* ------------------------------------------------------------ the model */
 
-static bool on_hash(void *user, uint64_t done, uint64_t total) {
-    term_progress(user, "fingerprint", done, total);
-    return !signals_stop();
-}
-
 static bool on_event(void *user, const galen_assist_event *e) {
     (void)user, (void)e;
     return !signals_stop();
@@ -202,13 +197,9 @@ static cli_exit open_all(work *w, const char *model) {
     cli *c = w->c;
     galen_error err = {0};
     char name[SHA256_HEX_BYTES + 16];
-    store *s = NULL;
     cli_exit st = engine_open(c, model, false, &w->m);
     if (st) return st;
-    (void)store_open(&s, NULL, NULL);
-    galen_status got = store_model_hash(s, galen_model_get_info(w->m).path, on_hash, c, w->model_sha256, &err);
-    store_close(s);
-    term_progress_end(c);
+    galen_status got = hist_fingerprint(c, w->m, w->model_sha256, &err);
     if (!got) {
         (void)snprintf(name, sizeof name, "%s.json", w->model_sha256);
         got = calibration_path(name, w->path, sizeof w->path, &err);
@@ -236,18 +227,6 @@ static cli_exit open_all(work *w, const char *model) {
     return CLI_DONE;
 }
 
-static void keep(fit_case *f, const galen_differential *d, const labelled_case *c, const galen_codes *codes) {
-    f->has_choice = d->has_choice;
-    f->n_text = d->n_text;
-    f->right = cases_right(c, d, codes);
-    f->choice[GALEN_N_CONDITIONS] = d->choice_other;
-    for (int i = 0; i < GALEN_N_CONDITIONS; i++) {
-        f->name[d->conditions[i].order] = d->conditions[i].name_logprob - d->conditions[i].name_prior;
-        f->text[d->conditions[i].order] = d->conditions[i].text_logprob;
-        f->choice[d->conditions[i].order] = d->conditions[i].choice_logprob;
-    }
-}
-
 static cli_exit run_case(work *w, int32_t i) {
     galen_error err = {0};
     galen_differential d;
@@ -258,7 +237,7 @@ static cli_exit run_case(work *w, int32_t i) {
     w->is_skipped[i] = is_skipped;
     if (is_skipped) return append(w, json_pack("{s:i, s:b}", "case", i, "is_skipped", 1));
     fit_case *f = &w->seen[i];
-    keep(f, &d, &w->cases[i], w->codes);
+    cases_scores(&w->cases[i], &d, w->codes, f);
     return append(w, json_pack("{s:i, s:b, s:i, s:i, s:o, s:o, s:o}", "case", i, "has_choice", f->has_choice, "right",
                                (int)f->right, "n_text", f->n_text, "name", numbers_json(f->name, GALEN_N_CONDITIONS), "choice",
                                numbers_json(f->choice, FIT_OPTIONS), "patient", numbers_json(f->text, GALEN_N_CONDITIONS)));
@@ -315,7 +294,7 @@ static cli_exit tell(work *w, const galen_calibration *k, const fit_report *held
 static cli_exit fit_and_write(work *w) {
     cli *c = w->c;
     galen_error err = {0};
-    galen_calibration k = {.size = sizeof k, .temperature = 1, .name_weight = 0.5, .text_weight = 2}, before = k;
+    galen_calibration k = galen_calibration_none(), before = k;
     fit_report held, raw;
     int32_t n_fit = 0, n_held = 0, n_used = 0;
     fit_case *fit = calloc((size_t)w->n_cases, sizeof *fit), *test = calloc((size_t)w->n_cases, sizeof *test);

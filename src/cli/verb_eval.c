@@ -9,12 +9,12 @@
 
 #include "cli/eval_files.h"
 #include "cli/eval_text.h"
+#include "cli/history.h"
 #include "cli/json.h"
 #include "cli/options.h"
 #include "cli/reliability.h"
 #include "cli/resolve.h"
 #include "eval/run.h"
-#include "store/store.h"
 
 #define NOTE_S 60 /* between two lines about the progress where no line can be rewritten */
 
@@ -97,11 +97,6 @@ static cli_exit read_cases(work *w) {
 
 /* ------------------------------------------------------------ the model */
 
-static bool on_hash(void *user, uint64_t done, uint64_t total) {
-    term_progress(user, "fingerprint", done, total);
-    return !signals_stop();
-}
-
 static bool on_event(void *user, const galen_assist_event *e) {
     (void)user, (void)e;
     return !signals_stop();
@@ -128,11 +123,7 @@ static bool has_model(const work *w) {
 static cli_exit find_calibration(work *w) {
     galen_error err = {0};
     galen_calibration *k = &w->head.calibration;
-    store *s = NULL;
-    (void)store_open(&s, NULL, NULL); /* it remembers hashes; without one the file is read */
-    galen_status st = store_model_hash(s, galen_model_get_info(w->m).path, on_hash, w->c, w->head.model_sha256, &err);
-    store_close(s);
-    term_progress_end(w->c);
+    galen_status st = hist_fingerprint(w->c, w->m, w->head.model_sha256, &err);
     if (!st) st = galen_calibration_find(w->head.model_sha256, k, &err);
     return st && st != GALEN_E_NOT_FOUND ? engine_fail(w->c, PHASE_LOAD, &err) : CLI_DONE;
 }
@@ -157,7 +148,7 @@ static cli_exit open_assistant(work *w) {
     (void)snprintf(w->head.prompt_version, sizeof w->head.prompt_version, "%s", galen_assistant_prompt_version(w->a));
     if (k->n_cases && k->prompt_version[0] && strcmp(k->prompt_version, w->head.prompt_version) != 0) {
         term_note(w->c, "this model's calibration is of other prompts and does not count");
-        *k = (galen_calibration){.size = sizeof *k, .temperature = 1, .name_weight = 0.5, .text_weight = 2};
+        *k = galen_calibration_none();
     }
     return CLI_DONE;
 }
@@ -181,9 +172,7 @@ static cli_exit open_model(work *w) {
 static cli_exit open_all(work *w) {
     galen_error err = {0};
     char safe[GALEN_ERROR_MSG_BYTES];
-    w->head =
-        (eval_head){.seed = (uint64_t)w->c->args.seed,
-                    .calibration = {.size = sizeof(galen_calibration), .temperature = 1, .name_weight = 0.5, .text_weight = 2}};
+    w->head = (eval_head){.seed = (uint64_t)w->c->args.seed, .calibration = galen_calibration_none()};
     if (galen_codes_open(&w->codes, NULL, &err)) term_note(w->c, "no codes: %s", term_safe(err.msg, safe, sizeof safe));
     if (w->codes) (void)snprintf(w->head.code_release, sizeof w->head.code_release, "%.63s", galen_codes_release(w->codes));
     cli_exit st = has_model(w) ? open_model(w) : CLI_DONE;

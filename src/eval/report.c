@@ -143,7 +143,7 @@ static void make_spreads(const eval_row *rows, int32_t n, double *v, eval_report
 
 static galen_status calibrate(const eval_row *rows, int32_t n, const eval_head *head, fit_case *seen, eval_report *out,
                               galen_error *err) {
-    const galen_calibration none = {.temperature = 1, .name_weight = 0.5, .text_weight = 2};
+    const galen_calibration none = galen_calibration_none();
     const galen_calibration *k = head->calibration.n_cases ? &head->calibration : &none;
     int32_t m = 0;
     for (int32_t i = 0; i < n; i++) {

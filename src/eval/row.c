@@ -276,8 +276,7 @@ galen_status row_from_json(const json_t *j, eval_row *out, galen_error *err) {
 galen_status head_from_json(const json_t *j, eval_head *out, galen_error *err) {
     in x = {NULL};
     const json_t *k = json_object_get(j, "calibration"), *seed = json_object_get(j, "seed");
-    *out =
-        (eval_head){.calibration = {.size = sizeof(galen_calibration), .temperature = 1, .name_weight = 0.5, .text_weight = 2}};
+    *out = (eval_head){.calibration = galen_calibration_none()};
     (void)take_int(&x, j, "schema_version", SCHEMA_VERSION, SCHEMA_VERSION);
     take_text(&x, j, "model_sha256", out->model_sha256, sizeof out->model_sha256);
     take_text(&x, j, "model_name", out->model_name, sizeof out->model_name);

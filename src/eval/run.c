@@ -80,9 +80,7 @@ static int32_t rank_in(const eval_run *run, const eval_case *c, const eval_row *
 }
 
 static void keep_list(const eval_run *run, const eval_case *c, const galen_differential *d, eval_row *r) {
-    fit_case *f = &r->scores;
-    *f = (fit_case){.has_choice = d->has_choice, .n_text = d->n_text, .right = cases_right(&c->c, d, run->codes)};
-    f->choice[GALEN_N_CONDITIONS] = d->choice_other;
+    cases_scores(&c->c, d, run->codes, &r->scores);
     for (int i = 0; i < GALEN_N_CONDITIONS; i++) {
         const galen_condition *k = &d->conditions[i];
         eval_condition *e = &r->conditions[i];
@@ -94,9 +92,6 @@ static void keep_list(const eval_run *run, const eval_case *c, const galen_diffe
         (void)snprintf(e->code, sizeof e->code, "%s", k->code);
         if (e->is_name && !r->name_rank) r->name_rank = i + 1;
         if (e->is_category && !r->category_rank) r->category_rank = i + 1;
-        f->name[k->order] = k->name_logprob - k->name_prior;
-        f->text[k->order] = k->text_logprob;
-        f->choice[k->order] = k->choice_logprob;
     }
     r->other = d->other;
     r->first_s = d->usage.first_condition_s;
