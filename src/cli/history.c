@@ -1,9 +1,11 @@
 /* Cases, trail and performance log, as the verbs keep them. */
 #include "cli/history.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static store_opts opts_of(const cli *c) {
     return (store_opts){.path = c->args.db};
@@ -20,6 +22,11 @@ cli_exit hist_fail(cli *c, const galen_error *err) {
 cli_exit hist_open(cli *c, bool may_write, store **out) {
     galen_error err = {0}, second = {0};
     store_opts o = opts_of(c);
+    if (!may_write && c->args.db && access(c->args.db, F_OK) != 0) { /* a slip of the hand is not to become an empty database */
+        char safe[256];
+        term_error(c, "%s: %s", term_safe(c->args.db, safe, sizeof safe), strerror(errno));
+        return CLI_USAGE;
+    }
     if (!store_open(out, &o, &err)) return CLI_DONE;
     o.is_read_only = true;
     if (!may_write && err.code == GALEN_E_IO && !store_open(out, &o, &second)) {

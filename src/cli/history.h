@@ -41,7 +41,8 @@ void hist_generation(cli *c, const galen_model *m, const galen_result *r, galen_
 void hist_end(hist *h);
 
 /** Open the database for a verb that is about it (--db, GALEN_DB): FAILED with a message. may_write: what the verb is about to do
- *  needs it; else a database that cannot be written is opened read-only, with a note. */
+ *  needs it; else a database that cannot be written is opened read-only, with a note, and one that --db names and that is not
+ *  there is a USAGE error. */
 cli_exit hist_open(cli *c, bool may_write, store **out);
 /** Print what a call of the store said; its exit code. */
 cli_exit hist_fail(cli *c, const galen_error *err);

@@ -108,6 +108,9 @@ def tune(tmp, model):
     check("tune: chosen is the best, or the first for noise", doc["chosen"]["seconds"] in (best["seconds"], doc["tries"][0]["seconds"]), doc)
     rc, _, err = box.run("complete", model, "-p", "x", "-n", "1")
     check("tune: used by itself, and said", rc == 0 and "tuned: " in err, err)
+    for verb in (["stats"], ["audit"], ["history", "list"]):  # reading a database that is not there makes none
+        rc, _, err = box.run(*verb, "--db", tmp + "/slip/of.db")
+        check(f"{verb}: --db names nothing", rc == 2 and "No such file" in err and not os.path.exists(tmp + "/slip"), err)
     rc, doc, _ = box.json("stats")
     check("a generation is in the performance log", rc == 0 and doc["groups"][0]["n_runs"] >= 1, doc)
     rc, _, err = box.run("complete", model, "-p", "x", "-n", "1", "--no-tune")
