@@ -65,12 +65,20 @@ const char *const store_migrations[] = {step_cases, step_audit, step_measures, s
 
 enum { NEWEST = sizeof store_migrations / sizeof *store_migrations - 1, AUDIT_VERSION = 2 };
 
+/* In one statement: of a database that another process makes in between, all of it is seen or nothing. */
 static galen_status read_version(store *s, int64_t *version, galen_error *err) {
-    int64_t id = 0, n_tables = 0;
-    galen_status st = db_int(s, &id, err, "PRAGMA application_id", "");
-    if (!st) st = db_int(s, version, err, "PRAGMA user_version", "");
-    if (!st) st = db_int(s, &n_tables, err, "SELECT count(*) FROM sqlite_schema", "");
-    if (st) return st == GALEN_E_NOT_FOUND ? galen_fail(err, GALEN_E_FORMAT, 0, "%s: no version in the database", s->path) : st;
+    db_rows r;
+    bool has = false;
+    galen_status st = db_query(&r, s, err,
+                               "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)"
+                               " FROM pragma_application_id, pragma_user_version",
+                               "");
+    if (!st) st = db_next(&r, &has, err);
+    const int64_t id = has ? db_i64(&r, 0) : 0, n_tables = has ? db_i64(&r, 2) : 0;
+    if (has) *version = db_i64(&r, 1);
+    db_end(&r);
+    if (st) return st;
+    if (!has) return galen_fail(err, GALEN_E_FORMAT, 0, "%s: no version in the database", s->path);
     const bool is_new = id == 0 && *version == 0 && n_tables == 0;
     if (!is_new && id != STORE_APPLICATION_ID)
         return galen_fail(err, GALEN_E_FORMAT, 68, "%s: a database, but not one of Galen's (application id %#llx, expected %#x)",
