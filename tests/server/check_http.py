@@ -10,15 +10,15 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from serving import (GALEN, Server, Tally, ask, build, connect, each, events, metric, raw, read_all, read_one, request, status_of, together,  # noqa: E402
-                     wait_for)
+from serving import (GALEN, Server, Tally, ask, build, connect, each, endless, events, metric, raw, read_all, read_one, request, status_of,  # noqa: E402
+                     together, wait_for)
 
 T = Tally()
 COMPLETE = "/v1/completions"
 CHAT = "/v1/chat/completions"
 HELLO = {"prompt": "hello", "max_tokens": 4, "seed": 1}
 SECRET = "zzcanaryzz"  # what requests say and no log may
-LONG = {"prompt": "hello", "max_tokens": 100000, "seed": 1, "temperature": 0.9}  # see endless()
+LONG = {"prompt": "hello", "max_tokens": 100000, "seed": 1, "temperature": 0.9}  # and endless()'s logit_bias: it never ends by itself
 
 
 def row(name, got, want, s=None):
@@ -26,12 +26,6 @@ def row(name, got, want, s=None):
     T.check(got in want, f"{name}: {got}, expected {' or '.join(map(str, want))}")
     if s is not None:
         T.check(s.p.poll() is None, f"{name}: the server ended with {s.p.poll()}")
-
-
-def endless(s):
-    """LONG never ends by itself: the tokens that would end it are forbidden."""
-    _, got = ask(s, "/v1/tokenize", {"content": "<|end_of_text|><|eom_id|><|eot_id|>", "parse_special": True})
-    LONG["logit_bias"] = {str(i): -100 for i in got["tokens"]}
 
 
 def head(*lines):
@@ -530,7 +524,7 @@ def check_models():
 def main():
     s = Server("--allow-host", "clinic.example", "--allow-origin", "https://page.example")
     try:
-        endless(s)
+        LONG["logit_bias"] = endless(s)
         for check in (check_headers, check_lengths, check_json, check_output, check_paths, check_parameters, check_schemas, check_context,
                       check_lifecycle):
             t0 = time.monotonic()

@@ -224,6 +224,12 @@ def events(s, path, body, headers=(), timeout=120):
     return status, found, comments
 
 
+def endless(s):
+    """The logit_bias under which no answer ends by itself: the tokens that would end it are forbidden."""
+    _, got = ask(s, "/v1/tokenize", {"content": "<|end_of_text|><|eom_id|><|eot_id|>", "parse_special": True})
+    return {str(i): -100 for i in got["tokens"]}
+
+
 def metric(s, name):
     """Sum of a metric over its labels."""
     text = request(s, "GET", "/metrics")[2].decode()
