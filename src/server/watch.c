@@ -21,6 +21,11 @@
 
 static const char ping[] = ": keep-alive\n\n";
 
+/* 0 for what was noted after now was read: the watcher may be held up in between, by another's lock or the driver's library. */
+static uint64_t since(uint64_t now, uint64_t then) {
+    return now > then ? now - then : 0;
+}
+
 /* ------------------------------------------------------------ hang-ups */
 
 void watch_hangup(server *s, exchange *x) {
@@ -72,9 +77,9 @@ static void look_at_stream(server *s, exchange *x, uint64_t now) {
     (void)pthread_mutex_lock(&x->lock);
     const bool is_pending = x->out.n > x->out_at || x->is_failed;
     const bool is_stuck = x->is_stream && !x->is_suspended && is_pending &&
-                          (now - x->last_read_ns > READ_TIMEOUT || (x->is_failed && now - x->last_read_ns > SECOND));
+                          (since(now, x->last_read_ns) > READ_TIMEOUT || (x->is_failed && since(now, x->last_read_ns) > SECOND));
     const bool is_silent = x->is_stream && !x->is_ended && !x->is_gone && !is_pending && s->o.ping_s > 0 &&
-                           now - x->last_event_ns > (uint64_t)s->o.ping_s * SECOND;
+                           since(now, x->last_event_ns) > (uint64_t)s->o.ping_s * SECOND;
     (void)pthread_mutex_unlock(&x->lock);
     if (is_silent) (void)stream_raw(x, ping, sizeof ping - 1);
     if (!is_stuck || !x->conn) return;
@@ -93,12 +98,12 @@ static void look_at_streams(server *s, uint64_t now) {
 static bool is_late(conn *k, uint64_t now) {
     struct tcp_info info;
     socklen_t n = sizeof info;
-    if (k->is_in_request) return k->body_since_ns && now - k->body_since_ns > BODY_TIMEOUT;
+    if (k->is_in_request) return k->body_since_ns && since(now, k->body_since_ns) > BODY_TIMEOUT;
     if (getsockopt(k->fd, IPPROTO_TCP, TCP_INFO, &info, &n)) return false;
     if (k->n_received == UINT64_MAX) k->n_received = info.tcpi_bytes_received;
     if (info.tcpi_bytes_received <= k->n_received) return false; /* idle: the daemon's own timeout ends it */
     if (!k->first_byte_ns) k->first_byte_ns = now;
-    return now - k->first_byte_ns > HEADER_TIMEOUT;
+    return since(now, k->first_byte_ns) > HEADER_TIMEOUT;
 }
 
 static void look_at_connections(server *s, uint64_t now) {

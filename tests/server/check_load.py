@@ -11,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from serving import Server, Tally, ask, build, connect, metric, read_one, request, together, wait_for  # noqa: E402
+from serving import BUILD, Server, Tally, ask, build, connect, metric, read_one, request, together, wait_for  # noqa: E402
 
 T = Tally()
 IDLE = int(os.environ.get("GALEN_IDLE", "500"))
@@ -135,6 +135,31 @@ def check_leavers(s):
     print(f"    {LEAVE // 16 * 16} disconnects: descriptors {fds} -> {s.fds()}, memory {(s.rss() - rss) / 1024:.0f} KiB more, idle after {gone:.2f} s", flush=True)
 
 
+def check_held_up():
+    """A watcher that is held up, here by the driver's library, looks at the clock late: nobody is cut for what came meanwhile."""
+    s = Server(more={"GALEN_NVML": os.path.join(BUILD, "tests/system/fake_nvml.so"), "FAKE_NVML": "count=1 total=4096 slow=700"})
+    body, got = json.dumps({"prompt": "hello", "max_tokens": 1}).encode(), []
+
+    def late(i):
+        time.sleep(i * 0.2)  # connections are looked at every two seconds: one of these begins while the watcher is held up
+        c = connect(s)
+        try:
+            c.sendall(f"POST {COMPLETE} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            time.sleep(2.5)
+            c.sendall(body)
+            got.append(read_one(c)[0])
+        except ConnectionError:
+            got.append(0)
+        c.close()
+
+    try:
+        together(16, late)
+        T.check(got == [200] * 16, f"bodies that take 2.5 s: {got}")
+        T.check(metric(s, "galen_timeouts_total") == 0, "none is cut")
+    finally:
+        s.close()
+
+
 # ---------------------------------------------------------------- kills
 def follow(s, path, body, heard):
     """Turns that a client heard of before the server died: (case, seq, kind)."""
@@ -213,6 +238,7 @@ def main():
         T.check(s.alive(), "the server lives")
     finally:
         T.check(s.close() == 0, "it ends well")
+    check_held_up()
     check_kills()
     return T.end()
 

@@ -16,14 +16,16 @@ from tally import Tally  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GALEN = os.path.abspath(os.environ.get("GALEN") or os.path.join(ROOT, "build/galen"))
+BUILD = os.environ.get("GALEN_BUILD") or os.path.dirname(GALEN)
 
 
 class Server:
     """Started on a free port with a home of its own; the model is random weights unless GALEN_TEST_MODEL names one."""
 
-    def __init__(self, *options, home=None, model=None, stderr=None):
+    def __init__(self, *options, home=None, model=None, more=None):
         self.home = home or tempfile.mkdtemp(prefix="galen-serve-")
         self.is_own_home = home is None
+        self.more = more or {}  # environment
         self.model = model or os.environ.get("GALEN_TEST_MODEL") or self.tiny(os.path.join(self.home, "tiny.gguf"))
         self.log_path = os.path.join(self.home, "log")
         self.log = open(self.log_path, "ab")
@@ -41,7 +43,7 @@ class Server:
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
             if name in os.environ:
                 e[name] = os.environ[name]
-        return e
+        return {**e, **self.more}
 
     def start(self):
         at = os.path.getsize(self.log_path)

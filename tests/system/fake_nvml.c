@@ -1,9 +1,11 @@
 /* A management library for tests: figures from the environment, so that each can fail alone. Built as a shared object.
  *   FAKE_NVML  "init=18 count=1 name=RTX driver=550.1 cuda=12040 total=4096 used=1024 util=7 temp=61 power=35000 limit=60000
- *               sm=1200 smmax=2100 throttle=4 compute=86 procs=2"   (memory in MiB); a figure that is absent is not told. */
+ *               sm=1200 smmax=2100 throttle=4 compute=86 procs=2 slow=500"   (memory in MiB; slow: milliseconds that it takes to
+ * tell the memory); a figure that is absent is not told. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ENTRY         __attribute__((visibility("default")))
 #define NOT_SUPPORTED 3
@@ -85,10 +87,12 @@ int nvmlDeviceGetName(void *d, char *out, unsigned cap) {
     return text("name", out, cap);
 }
 int nvmlDeviceGetMemoryInfo(void *d, unsigned long long *out) {
-    unsigned long long total, used = 0;
+    unsigned long long total, used = 0, slow = 0;
     (void)d;
     if (figure("total", &total)) return NOT_SUPPORTED;
     (void)figure("used", &used);
+    (void)figure("slow", &slow);
+    (void)usleep((useconds_t)slow * 1000);
     out[0] = total << 20;
     out[1] = (total - used) << 20;
     out[2] = used << 20;
