@@ -6,7 +6,7 @@
  *   (in/on top of)      one of these
  *   [my]                this or nothing
  *   ..                  up to three words between; ..5 up to five; never over a comma, "and", "but", "no", "with"
- *   #                   a number
+ *   #                   a number; @many: one of nine or more
  *
  * The single words of a choice become a class without a name; what is left of choices is written out: a phrase becomes their
  * cross product, at most MAX_WAYS. */
