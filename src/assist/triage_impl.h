@@ -11,13 +11,14 @@
 enum {
     WORD_BYTES = 32,     /* of a folded word; longer ones are cut      */
     MAX_ROWS = 4,        /* a word's own, and those of stems that it begins with */
-    MAX_SYMS = 12288,    /* words and classes of all phrases           */
+    MAX_SYMS = 24576,    /* words and classes of all phrases           */
     MAX_TOKENS = 96,     /* words of a sentence; a longer one is cut   */
-    MAX_HITS = 256,      /* phrases found in a sentence                */
-    MAX_ACTIVE = 96,     /* phrases half-way through, at one word      */
+    MAX_HITS = 512,      /* phrases found in a sentence                */
+    MAX_ACTIVE = 240,    /* phrases half-way through, at one word      */
     MAX_CONCEPTS = 1024, /* in the rules                               */
     MAX_STACK = 64,      /* of an expression                           */
-    MAX_GAPS = 8192,     /* nodes after a gap                          */
+    MAX_GAPS = 24576,    /* nodes after a gap                          */
+    GAP_IS_WIDE = 0x80,  /* with its words: it goes over commas, "and", "or" */
     MAX_SEEN = 512,      /* sentences remembered                       */
     MAX_FUZZY = 4096,    /* unknown words looked up with one letter wrong, per text: keeps a megabyte within its time */
 };
@@ -189,7 +190,7 @@ struct triage_rules {
     opening *openings; /* phrases that it begins          */
     link *links;
     trie_node *nodes;
-    uint8_t gap_words[MAX_GAPS]; /* how many words a gap may skip; from 1 on */
+    uint8_t gap_words[MAX_GAPS]; /* how many words a gap may skip, perhaps GAP_IS_WIDE; from 1 on */
     edge *edges;
     concept *concepts;
     rule *rules;

@@ -48,7 +48,7 @@ static void wait_after_gap(matching *m, place w) {
 }
 
 static uint8_t end_of_gap(const triage_rules *r, int i, uint16_t gap) {
-    const int end = i + 1 + r->gap_words[gap];
+    const int end = i + 1 + (r->gap_words[gap] & ~GAP_IS_WIDE);
     return (uint8_t)(end < MAX_TOKENS ? end : MAX_TOKENS);
 }
 
@@ -95,21 +95,23 @@ static void stamp(scan *x, const token *t) {
     }
 }
 
-/* What waits, at a word that may lead on. */
+/* What waits, at a word that may lead on; at a comma's only where the gap is wide. */
 static void go_on(matching *m, const token *t, int i) {
     scan *x = m->x;
-    const bool is_breaker = token_has(t, SYM_BREAKS);
+    const bool is_breaker = token_has(t, SYM_BREAKS), is_list = token_has(t, SYM_AND) || token_has(t, SYM_OR);
     bool is_stamped = false;
     for (int k = 0; k < m->now->n; k++) {
         const place p = m->now->at[k];
-        if (p.mask & m->masks[i]) {
+        const bool is_wide = m->r->gap_words[p.gap] & GAP_IS_WIDE;
+        if (t->before != BRK_NONE && !is_wide) continue;
+        if (p.mask & t->mask) {
             if (!is_stamped) stamp(x, t);
             is_stamped = true;
             const edge *e = &m->r->edges[m->r->nodes[p.node].edges], *const end = e + m->r->nodes[p.node].n_edges;
             for (; e < end; e++)
                 if (x->stamps[e->sym] == x->n_words) arrive(m, e->to, p.first, i);
         }
-        if (p.until > i && !is_breaker) wait_after_gap(m, p);
+        if (p.until > i && (!is_breaker || (is_wide && is_list))) wait_after_gap(m, p);
     }
 }
 
@@ -149,7 +151,7 @@ void match_sentence(scan *x) {
     for (int i = 0; i < s->n_tokens; i++) {
         const token *t = &s->tokens[i];
         m.next->n = 0;
-        if (t->before == BRK_NONE) go_on(&m, t, i);
+        go_on(&m, t, i);
         for (int j = 0; j < t->n_rows; j++) begin(&m, &m.r->words[t->rows[j]], t->n_rows == 1, i);
         places *swap = m.now;
         m.now = m.next;

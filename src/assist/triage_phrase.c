@@ -6,6 +6,7 @@
  *   (in/on top of)      one of these
  *   [my]                this or nothing
  *   ..                  up to three words between; ..5 up to five; never over a comma, "and", "but", "no", "with"
+ *   ...5                the same, and over commas, "and", "or": for what goes on in the list ("cannot cough or talk")
  *   #                   a number; @many: one of nine or more
  *
  * The single words of a choice become a class without a name; what is left of choices is written out: a phrase becomes their
@@ -183,9 +184,10 @@ static int read_elements(const char *s, const char *end, element *els) {
             if (!read_choices(&s, end, close, el)) return -1;
         } else if (s + 1 < end && s[0] == '.' && s[1] == '.') {
             int gap = 0;
-            for (s += 2; s < end && *s >= '0' && *s <= '9' && gap < 100; s++) gap = gap * 10 + (*s - '0');
+            const bool is_wide = s + 2 < end && s[2] == '.';
+            for (s += 2 + is_wide; s < end && *s >= '0' && *s <= '9' && gap < 100; s++) gap = gap * 10 + (*s - '0');
             if (gap > MAX_GAP) return -1;
-            el->gap = (uint8_t)(gap ? gap : DEFAULT_GAP);
+            el->gap = (uint8_t)((gap ? gap : DEFAULT_GAP) | (is_wide ? GAP_IS_WIDE : 0));
         } else {
             const char *q = s;
             while (q < end && !strchr(" \t([", *q)) q++;
