@@ -196,6 +196,11 @@ static void set_fact(scan *x, uint16_t id, bool is_true) {
 static void derive(scan *x) {
     galen_triage_facts *f = &x->out->facts;
     const triage_rules *r = x->r;
+    if (f->pregnancy_weeks < 0 && x->weeks.is_known && (x->has_gestation || x->found[r->pregnant].bits & IS_PRESENT) &&
+        !(x->found[r->postpartum].bits & IS_PRESENT)) {
+        f->pregnancy_weeks = x->weeks.max;
+        x->vars[VAR_WEEKS] = x->weeks;
+    }
     const uint8_t preg = x->found[r->pregnant].bits, post = x->found[r->postpartum].bits;
     if (post & IS_PRESENT)
         f->pregnancy = GALEN_PREGNANCY_POSTPARTUM;

@@ -5,9 +5,10 @@
  *   past:concept        present or past;  said:concept  mentioned in any way, also denied
  *   denied:concept
  *   age < 3mo           also years (no unit), w, d; temp (C) hr rr spo2 sbp dbp glucose (mmol/L) gcs weeks (of pregnancy)
- *                       days (a duration said) shock (hr / sbp). < looks at the smallest value said, > at the largest; a number
- *                       that was not said makes the comparison false.
- *   [a & b]             both in one sentence; of numbers only days, and no past: or said: inside
+ *                       days (a duration said) shock (hr / sbp) and the laboratory's: inr, per litre potassium_mmol sodium_mmol
+ * hb_g platelet_count neutrophil_count (10^9) ketones_mmol lactate_mmol crp_mg calcium_mmol. < looks at the smallest value said,
+ * > at the largest; a number that was not said makes the comparison false. [a & b]             both in one sentence; of numbers
+ * only days, and no past: or said: inside
  *
  * No recursion: shunting-yard with a stack of MAX_STACK. */
 #include <math.h>
@@ -17,8 +18,13 @@
 #include "assist/triage_impl.h"
 #include "base/error.h"
 
-static const char *const var_names[N_VARS] = {"age", "temp",    "hr",  "rr",    "spo2", "sbp",
-                                              "dbp", "glucose", "gcs", "weeks", "days", "shock"};
+static const char *const var_names[VAR_LAB] = {"age", "temp",    "hr",  "rr",    "spo2", "sbp",
+                                               "dbp", "glucose", "gcs", "weeks", "days", "shock"};
+
+/* Of a variable, as rules write it. */
+static const char *var_name(int v) {
+    return v >= VAR_LAB ? lab_name((lab)(v - VAR_LAB)) : var_names[v];
+}
 
 typedef struct reader {
     triage_rules *r;
@@ -151,7 +157,7 @@ static galen_status value(reader *p) {
     }
     const size_t n = read_name(p);
     for (int v = 0; v < N_VARS; v++) {
-        if (strlen(var_names[v]) != n || memcmp(p->s, var_names[v], n) != 0) continue;
+        if (strlen(var_name(v)) != n || memcmp(p->s, var_name(v), n) != 0) continue;
         p->s += n;
         return comparison(p, v);
     }

@@ -51,6 +51,21 @@ typedef struct lexer {
 bool triage_lex(lexer *x, token *t);
 
 /* ------------------------------------------------------------ compiled rules */
+/* Values of a laboratory that rules may compare; the rules' files call them so (lab_name). */
+typedef enum lab {
+    LAB_INR,
+    LAB_POTASSIUM,
+    LAB_SODIUM,
+    LAB_HB,
+    LAB_PLATELETS,
+    LAB_NEUTROPHILS,
+    LAB_KETONES,
+    LAB_LACTATE,
+    LAB_CRP,
+    LAB_CALCIUM,
+    N_LABS
+} lab;
+
 typedef enum cue_kind {
     CUE_NONE,
     CUE_NEGATE,       /* "no": forward, to the clause's end            */
@@ -62,12 +77,13 @@ typedef enum cue_kind {
     CUE_PAST,
     CUE_PAST_AFTER,
     CUE_HYPOTHETICAL,
-    CUE_END,    /* a scope ends here: "but", "now has"                 */
-    CUE_RECENT, /* "today": no past and no family in this clause       */
-    CUE_BEGAN,  /* "started": "2 years ago" then is no past            */
-    CUE_IGNORE, /* "heat stroke" hides what is inside                  */
-    CUE_VITAL,  /* + galen_vital: a measurement's name                 */
-    N_CUES = CUE_VITAL + GALEN_VITAL_GCS + 1
+    CUE_END,                                   /* a scope ends here: "but", "now has"                 */
+    CUE_RECENT,                                /* "today": no past and no family in this clause       */
+    CUE_BEGAN,                                 /* "started": "2 years ago" then is no past            */
+    CUE_IGNORE,                                /* "heat stroke" hides what is inside                  */
+    CUE_VITAL,                                 /* + galen_vital: a measurement's name                 */
+    CUE_LAB = CUE_VITAL + GALEN_VITAL_GCS + 1, /* + lab: a laboratory value's name */
+    N_CUES = CUE_LAB + N_LABS
 } cue_kind;
 
 enum { IS_MINOR = 1, IS_LASTING = 2, IS_VOICED = 4, IS_QUIET = 8 };
@@ -95,7 +111,8 @@ typedef enum var {
     VAR_WEEKS,
     VAR_DAYS,
     VAR_SHOCK,
-    N_VARS
+    VAR_LAB, /* + lab */
+    N_VARS = VAR_LAB + N_LABS
 } var;
 
 typedef struct op {
@@ -172,6 +189,8 @@ typedef enum known_sym {
     SYM_MMHG,
     SYM_MMOL,
     SYM_OXYGEN,
+    SYM_CHILD,
+    SYM_PERSON,
     SYM_NUMBER,
     N_KNOWN_SYMS
 } known_sym;
@@ -245,6 +264,8 @@ typedef struct scan {
     range vars[N_VARS];
     uint8_t waits[MAX_GAPS]; /* where a gap's node stands among the places; checked there */
     uint64_t seen[MAX_SEEN]; /* sentences already read, by their words: the same words say nothing new */
+    bool has_gestation;
+    range weeks;             /* a number of weeks that is a pregnancy's if there is one */
     uint64_t groups[16];     /* bits: the group was true in some sentence */
     uint32_t group_at[1024]; /* the last sentence that the group was tried in */
     size_t group_from[1024], group_to[1024];
@@ -294,6 +315,9 @@ typedef struct truth {
 } truth;
 truth expr_eval(const scan *x, span32 code, bool is_local);
 void expr_groups(scan *x); /* the groups that the sentence's concepts touch */
+
+/** The lab's name in the rules' files. */
+const char *lab_name(lab kind);
 
 /* triage_match.c, triage_scope.c, triage_numbers.c: each over one sentence */
 void match_sentence(scan *x);

@@ -26,6 +26,27 @@ static const struct {
 };
 static const double max_age_years = 125;
 
+/* What may stand in a report; another number is none of it. A value under `small` is in the other unit: times `factor`. */
+static const struct {
+    const char *name;
+    double min, max, small, factor;
+} lab_limits[N_LABS] = {
+    [LAB_INR] = {"inr", 0.5, 25, 0, 1},
+    [LAB_POTASSIUM] = {"potassium_mmol", 1.5, 10, 0, 1},
+    [LAB_SODIUM] = {"sodium_mmol", 95, 190, 0, 1},
+    [LAB_HB] = {"hb_g", 20, 250, 25, 10},
+    [LAB_PLATELETS] = {"platelet_count", 0, 2000, 0, 1},
+    [LAB_NEUTROPHILS] = {"neutrophil_count", 0, 100, 0, 1},
+    [LAB_KETONES] = {"ketones_mmol", 0, 15, 0, 1},
+    [LAB_LACTATE] = {"lactate_mmol", 0.1, 30, 0, 1},
+    [LAB_CRP] = {"crp_mg", 0, 700, 0, 1},
+    [LAB_CALCIUM] = {"calcium_mmol", 1, 5, 0, 1},
+};
+
+const char *lab_name(lab kind) {
+    return (unsigned)kind < N_LABS ? lab_limits[kind].name : "?";
+}
+
 static void warn(galen_triage *out, const char *message, size_t from, size_t to) {
     if (out->n_warnings < GALEN_MAX_WARNINGS)
         out->warnings[out->n_warnings++] = (galen_triage_warning){GALEN_WARN_IMPOSSIBLE, message, from, to};
@@ -58,6 +79,14 @@ static const token *at(const sentence *s, int i) {
 static bool is_time_unit(const token *t) {
     return token_has(t, SYM_YEAR) || token_has(t, SYM_MONTH) || token_has(t, SYM_WEEK) || token_has(t, SYM_DAY) ||
            token_has(t, SYM_HOUR) || token_has(t, SYM_MINUTE);
+}
+
+static double unit_years(const token *t) {
+    if (token_has(t, SYM_YEAR)) return 1;
+    if (token_has(t, SYM_MONTH)) return 1 / 12.0;
+    if (token_has(t, SYM_WEEK)) return 7 / 365.25;
+    if (token_has(t, SYM_DAY)) return 1 / 365.25;
+    return 0;
 }
 
 static inline bool is_text(const token *t, const char *word) {
@@ -140,6 +169,32 @@ static void take_vital(scan *x, const hit *h, galen_vital kind) {
     add_vital(x, kind, v, true, t->from, t->to);
 }
 
+static void take_lab(scan *x, const hit *h, lab kind) {
+    const int i = announced(&x->s, h->last);
+    if (i < 0) return;
+    const token *t = at(&x->s, i), *unit = at(&x->s, i + 1);
+    if (is_text(unit, "mg") && kind != LAB_CRP) return; /* a dose */
+    const double v = t->value < lab_limits[kind].small ? t->value * lab_limits[kind].factor : t->value;
+    if (v >= lab_limits[kind].min && v <= lab_limits[kind].max) widen(&x->vars[VAR_LAB + kind], v, t->from, t->to);
+}
+
+/* A bare "38.6", or "39" where it can be nothing else ("has had 39 for three days"). */
+static bool is_bare_temp(const scan *x, int i) {
+    static const char *const before[] = {"has", "had", "got", "running", "hit", "reached"};
+    static const char *const after[] = {"for", "since", "all", "today", "yesterday", "last", "now", "fever", "temp"};
+    static const char *const units[] = {"kg", "kgs", "kilos", "cm", "mm", "ml", "mg", "lbs", "miles", "km", "%", "g"};
+    const sentence *s = &x->s;
+    const token *t = at(s, i), *u = at(s, i + 1);
+    if (t->value < 37.5 || t->value > 42.5 || u->is_slash_before || t->is_slash_before || unit_years(u) > 0) return false;
+    for (size_t k = 0; k < sizeof units / sizeof *units; k++)
+        if (is_text(u, units[k])) return false;
+    if (memchr(x->lex.s + t->from, '.', t->to - t->from) || memchr(x->lex.s + t->from, ',', t->to - t->from)) return true;
+    bool is_before = false, is_after = false;
+    for (size_t k = 0; k < sizeof before / sizeof *before; k++) is_before |= is_text(at(s, i - 1), before[k]);
+    for (size_t k = 0; k < sizeof after / sizeof *after; k++) is_after |= is_text(u, after[k]);
+    return t->value >= 38 && is_before && is_after && u->before == BRK_NONE;
+}
+
 /* A number whose unit alone says what it is. taken: words already used by a name. */
 static int take_by_unit(scan *x, int i) {
     const sentence *s = &x->s;
@@ -151,6 +206,10 @@ static int take_by_unit(scan *x, int i) {
         const double c = to_celsius(s, i, t->value);
         if (c >= 30 && c <= 45 && (t->value < 46 || t->value > 85)) add_vital(x, GALEN_VITAL_TEMP_C, c, true, from, to);
         return i + 1;
+    }
+    if (is_bare_temp(x, i)) {
+        add_vital(x, GALEN_VITAL_TEMP_C, t->value, true, from, to);
+        return i;
     }
     if (is_text(u, "%") && t->value >= 40 && t->value <= 100) {
         for (int k = i + 2; k <= i + 5; k++)
@@ -167,14 +226,6 @@ static int take_by_unit(scan *x, int i) {
 }
 
 /* ------------------------------------------------------------ age, sex */
-
-static double unit_years(const token *t) {
-    if (token_has(t, SYM_YEAR)) return 1;
-    if (token_has(t, SYM_MONTH)) return 1 / 12.0;
-    if (token_has(t, SYM_WEEK)) return 7 / 365.25;
-    if (token_has(t, SYM_DAY)) return 1 / 365.25;
-    return 0;
-}
 
 static void set_age(scan *x, double years, const token *t, bool is_explicit) {
     galen_triage_facts *f = &x->out->facts;
@@ -202,6 +253,53 @@ static galen_sex sex_of(const token *t, bool is_letter_ok) {
     return GALEN_SEX_UNKNOWN;
 }
 
+/* "3/52" of a clinician's note: days, weeks, months or hours by what is under the stroke. Its days; 0 = none. */
+static double shorthand_days(const sentence *s, int i) {
+    const token *a = at(s, i), *b = at(s, i + 1);
+    if (!a->is_digits || !b->is_digits || !b->is_slash_before || at(s, i + 2)->is_slash_before || a->is_slash_before) return 0;
+    if (b->value == 7 && a->value < 15) return a->value;
+    if (b->value == 52 && a->value < 53) return a->value * 7;
+    if (b->value == 12 && a->value < 37) return a->value * 365.25 / 12;
+    if (b->value == 24 && a->value < 49) return a->value / 24;
+    return 0;
+}
+
+/* Words between a person and the age: "my aunt, 80", "Baby is just 7 weeks". */
+static bool is_age_link(const token *t) {
+    static const char *const words[] = {"is",     "was",     "s",  "aged", "just", "only", "now",
+                                        "turned", "turning", "of", "ours", "mine", "am"};
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (is_text(t, words[k])) return true;
+    return false;
+}
+
+/* After an age without a unit: "mum is 79 and", "little girl 3 has". */
+static bool ends_age(const token *t) {
+    static const char *const words[] = {"and", "has", "had", "with", "who", "is", "was",  "he",
+                                        "she", "but", "in",  "now",  "on",  "i",  "says", "have"};
+    if (t->before != BRK_NONE || !t->n) return true;
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (is_text(t, words[k])) return true;
+    return false;
+}
+
+/* The age of the person named right before the number at i: its last word, or -1. Weeks and months are a child's only. */
+static int age_of_person(const sentence *s, int i, double *years) {
+    int k = i - 1;
+    while (k >= 0 && k > i - 5 && is_age_link(at(s, k))) k--;
+    const token *who = at(s, k), *u = at(s, i + 1);
+    const bool is_me =
+        is_text(who, "im") || is_text(who, "i") || is_text(who, "ich") || is_text(who, "hes") || is_text(who, "shes");
+    const bool is_child = token_has(who, SYM_CHILD);
+    const double unit = unit_years(u);
+    if (!is_me && !is_child && !token_has(who, SYM_PERSON)) return -1;
+    if (!s->tokens[i].is_digits && unit <= 0) return -1;
+    if (is_text(u, "ago") || is_text(at(s, i + 2), "ago") || is_text(at(s, i - 1), "of")) return -1;
+    if (unit > 0 ? unit < 1 && !is_child : !ends_age(u) || is_text(who, "i")) return -1;
+    *years = s->tokens[i].value * (unit > 0 ? unit : 1);
+    return *years <= max_age_years ? i + (unit > 0) : -1;
+}
+
 /* Is the number at i an age? Its last word, or -1. *years is set. */
 static int age_at(const sentence *s, int i, double *years, bool *is_explicit) {
     const token *t = at(s, i), *u = at(s, i + 1), *w = at(s, i + 2);
@@ -213,7 +311,15 @@ static int age_at(const sentence *s, int i, double *years, bool *is_explicit) {
     if (is_text(u, "y") && (is_text(w, "o") || token_has(w, SYM_OLD))) return i + 2;
     if (token_has(at(s, i - 1), SYM_AGE) || (token_has(at(s, i - 2), SYM_AGE) && token_has(at(s, i - 1), SYM_FILLER)))
         return unit > 0 ? i + 1 : i;
+    const double days = shorthand_days(s, i);
+    if (days >= 1 && (token_has(w, SYM_OLD) || token_has(w, SYM_CHILD) || sex_of(w, true))) { /* 7/12 old, 3/52 baby, 8/12 F */
+        *years = days / 365.25;
+        return i + 2;
+    }
     *is_explicit = false;
+    const int last = age_of_person(s, i, years);
+    if (last >= 0) return last;
+    *years = t->value * (unit > 0 ? unit : 1);
     if (unit >= 1 && sex_of(w, true)) return i + 2; /* 62 year male, 62 ans f */
     const bool is_since = token_has(at(s, i - 1), SYM_SINCE) || token_has(at(s, i - 2), SYM_SINCE);
     if (unit >= 1 && !is_since &&
@@ -251,11 +357,25 @@ static void take_sex_words(scan *x) {
 
 /* ------------------------------------------------------------ durations, weeks of pregnancy */
 
+/* "34 weeks" that is no time since or ago: a pregnancy's, if another sentence says that there is one. */
+static bool is_free_weeks(const sentence *s, int i) {
+    static const char *const after[] = {"ago", "old", "post", "after", "later", "since", "now", "of", "postnatal", "postpartum"};
+    const token *w = at(s, i + 2);
+    for (size_t k = 0; k < sizeof after / sizeof *after; k++)
+        if (w->before == BRK_NONE && is_text(w, after[k])) return false;
+    for (int k = i - 3; k < i; k++)
+        if (token_has(at(s, k), SYM_SINCE)) return false;
+    return s->tokens[i].is_digits && s->tokens[i].value >= 5 && s->tokens[i].value <= 43;
+}
+
 static bool take_weeks(scan *x, int i) {
     bool is_near = false;
     const sentence *s = &x->s;
     const bool is_week = token_has(at(s, i + 1), SYM_WEEK) || (at(s, i + 1)->is_slash_before && at(s, i + 1)->value == 40);
     for (int k = 0; k < s->n_tokens; k++) is_near |= token_has(at(s, k), SYM_GESTATION);
+    x->has_gestation |= is_near;
+    if (is_week && is_free_weeks(s, i)) widen(&x->weeks, s->tokens[i].value, s->tokens[i].from, s->tokens[i].to);
+    is_near |= is_text(at(s, i - 1), "im") || (is_text(at(s, i - 1), "am") && is_text(at(s, i - 2), "i")); /* I'm 11 weeks */
     if (!is_week || !is_near || s->tokens[i].value < 3 || s->tokens[i].value > 45) return false;
     if (x->out->facts.pregnancy_weeks < 0) {
         x->out->facts.pregnancy_weeks = s->tokens[i].value;
@@ -284,10 +404,11 @@ static bool take_score(scan *x, int i) {
 static void take_duration(scan *x, int i) {
     const token *t = &x->s.tokens[i], *u = at(&x->s, i + 1);
     double days = unit_years(u) * 365.25;
+    const double shorthand = shorthand_days(&x->s, i);
     if (token_has(u, SYM_HOUR)) days = 1 / 24.0;
     if (token_has(u, SYM_MINUTE)) days = 1 / 1440.0;
-    if (days <= 0 || token_has(at(&x->s, i + 2), SYM_OLD)) return;
-    days *= t->value;
+    if ((days <= 0 && shorthand <= 0) || token_has(at(&x->s, i + 2), SYM_OLD)) return;
+    days = days > 0 ? days * t->value : shorthand;
     if (days > x->s.days) x->s.days = days;
     widen(&x->vars[VAR_DAYS], days, t->from, u->to);
 }
@@ -304,7 +425,10 @@ void numbers_sentence(scan *x) {
         const hit *h = &s->hits[k];
         const uint8_t cue = x->r->concepts[h->id].cue;
         if (cue < CUE_VITAL || h->is_hidden) continue;
-        take_vital(x, h, (galen_vital)(cue - CUE_VITAL));
+        if (cue >= CUE_LAB)
+            take_lab(x, h, (lab)(cue - CUE_LAB));
+        else
+            take_vital(x, h, (galen_vital)(cue - CUE_VITAL));
         const int i = announced(s, h->last);
         if (i >= 0) taken[i] = taken[i + 1 < MAX_TOKENS ? i + 1 : i] = true;
     }

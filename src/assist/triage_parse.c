@@ -6,17 +6,12 @@
  *     phrase | phrase          see triage_phrase.c
  *   cue KIND                   phrases that shape what is around them: negate, negate_list, negate_after, not_negation, family,
  *     phrase | phrase          family_after, past, past_after, hypothetical, end, recent, began, ignore
- *   vital KIND                 a measurement's names: systolic_mmhg, heart_rate ... (galen_vital_name)
- *   number VALUE               words that count so much
- *   ordinary                   everyday words that are one letter away from a word above
- *   rule CATEGORY.NAME LEVEL
- *     when  EXPRESSION         see triage_expr.c
- *     say   what the person reads
- *     from  the guideline
- *     ask   a question, with
- *     if    EXPRESSION         when it is worth asking, and perhaps
- *     yes   LEVEL [WORDS]      what a yes means, if not the rule's level; the words that it says, for all rules to read (of a
- *                              question for one thing; one that lists several gets none, for a yes says only that one is true)
+ *   vital KIND                 a measurement's names: systolic_mmhg, heart_rate ... (galen_vital_name), inr, potassium ...
+ * (lab_name) number VALUE               words that count so much ordinary                   everyday words that are one letter
+ * away from a word above rule CATEGORY.NAME LEVEL when  EXPRESSION         see triage_expr.c say   what the person reads from the
+ * guideline ask   a question, with if    EXPRESSION         when it is worth asking, and perhaps yes   LEVEL [WORDS]      what a
+ * yes means, if not the rule's level; the words that it says, for all rules to read (of a question for one thing; one that lists
+ * several gets none, for a yes says only that one is true)
  *
  * minor: alone it is self care. lasting: counts when it is past too (diabetes, anticoagulants). voiced: counts when it is only
  * feared or wished (self-harm). quiet: says nothing by itself (sudden, severe). A rule's files may come in any order: classes
@@ -56,6 +51,8 @@ static const char *const known_classes[N_KNOWN_SYMS] = {
     [SYM_MMHG] = "mmhg",
     [SYM_MMOL] = "mmol",
     [SYM_OXYGEN] = "oxygen",
+    [SYM_CHILD] = "child",
+    [SYM_PERSON] = "person",
     [SYM_NUMBER] = "#",
 };
 
@@ -285,6 +282,8 @@ static galen_status add_cue(triage_rules *r, const entry *e, bool is_vital, gale
         if (is_word(word, n_word, cue_names[k])) kind = k;
     for (int k = 0; k <= GALEN_VITAL_GCS && is_vital; k++)
         if (is_word(word, n_word, galen_vital_name((galen_vital)k))) kind = CUE_VITAL + k;
+    for (int k = 0; k < N_LABS && is_vital; k++)
+        if (is_word(word, n_word, lab_name((lab)k))) kind = CUE_LAB + k;
     if (kind < 0) return parse_fail(e, err, "no cue or vital of this kind", word, n_word);
     uint32_t id;
     galen_status st = new_concept(r, e, word, n_word, &id, err);
