@@ -275,6 +275,36 @@ static galen_status refuse(const plan *p, const plan_request *r, galen_error *er
                       gib(plan_total(&p->host), a), gib(r->host_free, b));
 }
 
+/* Layers were asked for that leave no room to stream the others: how many would, and be quicker. NULL: that is not so. */
+static plan *with_room(const plan *asked, const plan_request *r) {
+    if (!r->device || r->gpu_layers == PLAN_AUTO || asked->stream_rows || is_whole(asked) || !can_stream(r)) return NULL;
+    plan *p = copy(asked, r);
+    for (int32_t n = asked->n_ffn - 1; p && n > 0; n--) {
+        set_layers(p, r, n, true, true);
+        plan_measure(p, r);
+        if (!plan_fits(p, r)) continue;
+        choose_fetched(p, r);
+        if (plan_score(p, r) < 0.9 * plan_score(asked, r)) return p;
+        break;
+    }
+    plan_free(p);
+    return NULL;
+}
+
+static void explain_asked(plan *p, const plan_request *r) {
+    plan *better = with_room(p, r);
+    if (better)
+        (void)snprintf(
+            p->why, sizeof p->why,
+            "as asked, which leaves no room to stream the other layers: with %d, prompts would be read at %.0f tokens/s "
+            "instead of %.0f, answers written at %.1f instead of %.1f",
+            better->n_ffn, better->prefill_rows / better->prefill_s, p->prefill_rows / p->prefill_s, 1 / better->decode_s,
+            1 / p->decode_s);
+    else
+        (void)snprintf(p->why, sizeof p->why, "as asked");
+    plan_free(better);
+}
+
 static void explain(plan *p, const plan_request *r, const plan *none) {
     if (!r->device)
         (void)snprintf(p->why, sizeof p->why, "there is no GPU to use");
@@ -285,7 +315,7 @@ static void explain(plan *p, const plan_request *r, const plan *none) {
     else if (!plan_uses_device(p))
         (void)snprintf(p->why, sizeof p->why, "nothing that fits the GPU would make it quicker");
     else if (r->gpu_layers != PLAN_AUTO)
-        (void)snprintf(p->why, sizeof p->why, "as asked");
+        explain_asked(p, r);
     else
         (void)snprintf(p->why, sizeof p->why, "%s: %.1f tokens/s expected, %.1f without the GPU",
                        p->n_attn != p->n_ffn ? "attention and its KV first, then feed-forwards" : "whole layers", 1 / p->decode_s,
@@ -313,7 +343,7 @@ galen_status plan_choose(plan **out, const plan_request *r, galen_error *err) {
     }
     if (!st) add_table(best, r);
     if (!st && !plan_fits(best, r)) st = refuse(best, r, err);
-    explain(best, r, none);
+    if (!st) explain(best, r, none);
     plan_free(none);
     if (st)
         plan_free(best);

@@ -55,7 +55,7 @@ typedef struct plan {
     double decode_s;  /* for one token, at half the context but at most 2048 */
     double prefill_s; /* for prefill_rows */
     int32_t prefill_rows;
-    char why[192];
+    char why[256];
 } plan;
 
 /** Errors  NOMEM host or device cannot hold it: needed (also in err->offset) and free are named, and the nearest choices that

@@ -80,20 +80,37 @@ static void add_context(list *l, const plan_request *r, int64_t wanted) {
     add(l, &q, what, option);
 }
 
-static void add_layers(list *l, const plan_request *r) {
+/* The most layers below those asked for that fit; or, where they leave no room to stream the others, the most that do, when that
+ * is quicker. 0: none. */
+static int32_t best_fewer(const plan_request *r) {
     plan_request q = *r;
-    char what[64], option[48];
-    if (r->gpu_layers == PLAN_AUTO || !r->device) return;
-    for (int32_t n = (r->gpu_layers < r->net->n_layer ? r->gpu_layers : r->net->n_layer) - 1; n > 0; n--) {
+    int32_t best = 0;
+    double least = 0;
+    bool is_over = false;
+    for (int32_t n = (r->gpu_layers < r->net->n_layer ? r->gpu_layers : r->net->n_layer) - 1; n > 0 && !is_over; n--) {
         plan *p = NULL;
         galen_error why;
         q.gpu_layers = n;
         if (plan_choose(&p, &q, &why)) continue;
+        const double score = plan_score(p, &q);
+        is_over = p->stream_rows || (best && n < best / 2);
+        if (best == 0 || (p->stream_rows && score < least)) {
+            best = n;
+            least = score;
+        }
         plan_free(p);
-        (void)snprintf(what, sizeof what, "%d layers on the GPU", n);
-        (void)snprintf(option, sizeof option, "--gpu-layers %d", n);
+    }
+    return best;
+}
+
+static void add_layers(list *l, const plan_request *r) {
+    plan_request q = *r;
+    char what[64], option[48];
+    if (r->gpu_layers == PLAN_AUTO || !r->device) return;
+    if (r->gpu_layers > 1 && (q.gpu_layers = best_fewer(r)) > 0) {
+        (void)snprintf(what, sizeof what, "%d layers on the GPU", q.gpu_layers);
+        (void)snprintf(option, sizeof option, "--gpu-layers %d", q.gpu_layers);
         add(l, &q, what, option);
-        break;
     }
     q.gpu_layers = PLAN_AUTO;
     add(l, &q, "as many layers as fit", "--gpu-layers auto");

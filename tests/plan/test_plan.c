@@ -294,6 +294,53 @@ static void lines(void **state) {
     }
 }
 
+/* Room for two layers' weights where something is streamed. */
+static void streaming_work_bytes(const network *net, const backend_config *cfg, const work_limits *lim, uint64_t *kv,
+                                 uint64_t *buffers) {
+    backend_cpu()->work_bytes(net, cfg, lim, kv, buffers);
+    if (cfg->streamed) *buffers += 2 * (attn_bytes + ffn_bytes);
+}
+
+/* The most layers that fit leave no room to stream the others: the plan says how many would be quicker, and a refusal names
+ * those.
+ */
+static void no_room_to_stream(void **state) {
+    (void)state;
+    const network net = net_of(TENSOR_Q8_0);
+    backend_api device = device_of();
+    device.set_kv = backend_cpu()->set_kv;
+    device.work_bytes = streaming_work_bytes;
+    plan_request r = request_of(&net, &device, 0);
+    r.gpu_layers = 14;
+    r.device_free = 100 * GIB;
+    plan *p = make(&r);
+    const uint64_t streaming = plan_peak(&p->device);
+    plan_free(p);
+    r.device_free = streaming - 1;
+    p = make(&r);
+    const plan without = *p;
+    assert_int_equal(p->n_whole, 14);
+    assert_int_equal(p->stream_rows, 0);
+    int32_t named = 0;
+    const char *with = strstr(p->why, "no room to stream the other layers: with ");
+    assert_non_null(with);
+    assert_int_equal(sscanf(strstr(with, "with "), "with %d", &named), 1);
+    plan_free(p);
+    r.gpu_layers = named;
+    p = make(&r);
+    assert_true(named < 14 && p->stream_rows > 0);
+    assert_true(score_of(p) < score_of(&without));
+    assert_string_equal(p->why, "as asked");
+    plan_free(p);
+
+    galen_error err = {0};
+    char option[32];
+    r.gpu_layers = 32;
+    assert_int_equal(plan_make(&p, &r, &err), GALEN_E_NOMEM);
+    (void)snprintf(option, sizeof option, "--gpu-layers %d,", named);
+    if (!strstr(err.msg, option)) fail_msg("\"%s\" does not offer %s", err.msg, option);
+}
+
 /* Feed-forwards fetched in every step: as many as host and link reach side by side, evenly spread, the same bytes; none where
  * both share one memory or nobody measured it. */
 static void fetched(void **state) {
@@ -362,9 +409,14 @@ static void cards(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bytes_by_hand), cmocka_unit_test(the_best_that_fits),
-                                       cmocka_unit_test(goldens),       cmocka_unit_test(refusals),
-                                       cmocka_unit_test(choices),       cmocka_unit_test(lines),
-                                       cmocka_unit_test(fetched),       cmocka_unit_test(cards)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bytes_by_hand),
+                                       cmocka_unit_test(the_best_that_fits),
+                                       cmocka_unit_test(goldens),
+                                       cmocka_unit_test(refusals),
+                                       cmocka_unit_test(choices),
+                                       cmocka_unit_test(lines),
+                                       cmocka_unit_test(no_room_to_stream),
+                                       cmocka_unit_test(fetched),
+                                       cmocka_unit_test(cards)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
