@@ -1,5 +1,7 @@
 #include "cli/bench.h"
 
+#include "cli/work.h"
+
 #include <math.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -71,6 +73,12 @@ galen_status bench_prefill(galen_session *s, const galen_model *m, int32_t n, in
     return st;
 }
 
+static bool on_chunk(void *user, const galen_chunk *chunk) {
+    (void)user;
+    (void)chunk;
+    return !signals_stop();
+}
+
 /* Greedy, and never an end: a ban for each token that would stop the run. */
 static galen_status greedy_opts(const galen_model *m, int32_t n, galen_generate_opts *o, galen_logit_bias **bans,
                                 galen_error *err) {
@@ -80,6 +88,7 @@ static galen_status greedy_opts(const galen_model *m, int32_t n, galen_generate_
     o->max_tokens = n;
     o->n_top_logprobs = -1;
     o->sampling.temperature = 0;
+    o->on_chunk = on_chunk;
     for (int32_t i = 0; i < n_vocab; i++) n_bans += galen_token_is_end(m, i);
     *bans = calloc(n_bans + 1, sizeof **bans);
     if (!*bans) return no_memory(err);
@@ -145,7 +154,7 @@ static galen_status round_of(galen_batcher *b, const int32_t *ids, int32_t n_seq
         st = galen_batcher_submit(b, &q, &id, err);
         if (st) (void)atomic_fetch_sub(&k.n_left, n_seqs - i); /* those that were never submitted */
     }
-    while (atomic_load(&k.n_left) > 0) (void)poll(NULL, 0, 1);
+    while (atomic_load(&k.n_left) > 0) (void)poll(NULL, 0, 1); /* after Ctrl-C every request ends with its next token */
     *value = (double)atomic_load(&k.n_tokens) / (clock_s() - start);
     if (!st && atomic_load(&k.n_failed)) {
         *err = (galen_error){.code = GALEN_E_FAIL, .msg = "a request failed in the measurement of many at once"};
@@ -182,54 +191,66 @@ galen_status bench_parallel(const galen_model *m, int32_t n_seqs, int32_t n_prom
 
 /* ---------------------------------------------------------------- the plan */
 
-static bench_row *add_row(bench_run *r, bench_kind kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static bench_row *add_row(bench_run *r, bench_kind kind, const char *fmt, ...) {
+/* A row as it begins; it counts from publish on. */
+static bench_row *begin_row(cli *c, bench_run *r, bench_kind kind, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static bench_row *begin_row(cli *c, bench_run *r, bench_kind kind, const char *fmt, ...) {
     va_list ap;
-    bench_row *row = &r->rows[r->n_rows++];
+    bench_row *row = &r->rows[r->n_rows];
     *row = (bench_row){.kind = kind};
     va_start(ap, fmt);
     (void)vsnprintf(row->name, sizeof row->name, fmt, ap);
     va_end(ap);
+    term_progress_text(c, row->name);
     return row;
+}
+
+void bench_publish(bench_run *r, const double *values, int n) {
+    work_publish();
+    r->rows[r->n_rows].stat = bench_stat_of(values, n);
+    r->n_rows++;
+    work_published();
+}
+
+static galen_status all_decodes(cli *c, galen_session *s, const galen_model *m, const bench_plan *plan, bench_run *out,
+                                galen_error *err) {
+    double values[BENCH_MAX_REPEATS];
+    galen_status st = GALEN_OK;
+    for (int k = 0; k < 2 && !st && plan->n_generate; k++) {
+        const int32_t depth = k ? plan->depth : 0;
+        if (k && !depth) break;
+        bench_row *row = begin_row(c, out, BENCH_DECODE, depth ? "decode %d at %d" : "decode %d", plan->n_generate, depth);
+        row->n_generate = plan->n_generate;
+        row->depth = depth;
+        st = bench_decode(s, m, depth, plan->n_generate, plan->warmups, plan->repeats, values, err);
+        if (!st) bench_publish(out, values, plan->repeats);
+    }
+    return st;
 }
 
 galen_status bench_all(cli *c, const galen_model *m, const bench_plan *plan, bench_run *out, galen_error *err) {
     double values[BENCH_MAX_REPEATS];
     galen_session *s = NULL;
     galen_session_opts so = galen_session_default_opts();
-    const galen_model_info info = galen_model_get_info(m);
     so.n_ctx = plan->n_prompt > plan->depth + plan->n_generate ? plan->n_prompt : plan->depth + plan->n_generate;
     so.n_ctx += 1;
-    so.n_batch = (int32_t)c->args.batch;
+    so.n_batch = c->n_batch;
     so.kv_type = c->args.kv_type;
-    (void)snprintf(out->device, sizeof out->device, "%s", info.device);
+    (void)snprintf(out->device, sizeof out->device, "%s", galen_model_get_info(m).device);
     galen_status st = galen_session_open(&s, m, &so, err);
     if (!st && plan->n_prompt) {
-        bench_row *row = add_row(out, BENCH_PREFILL, "prefill %d", plan->n_prompt);
-        row->n_prompt = plan->n_prompt;
-        term_progress_text(c, row->name);
+        begin_row(c, out, BENCH_PREFILL, "prefill %d", plan->n_prompt)->n_prompt = plan->n_prompt;
         st = bench_prefill(s, m, plan->n_prompt, plan->warmups, plan->repeats, values, err);
-        if (!st) row->stat = bench_stat_of(values, plan->repeats);
+        if (!st) bench_publish(out, values, plan->repeats);
     }
-    for (int k = 0; k < 2 && !st && plan->n_generate; k++) {
-        const int32_t depth = k ? plan->depth : 0;
-        if (k && !depth) break;
-        bench_row *row = add_row(out, BENCH_DECODE, depth ? "decode %d at %d" : "decode %d", plan->n_generate, depth);
-        row->n_generate = plan->n_generate;
-        row->depth = depth;
-        term_progress_text(c, row->name);
-        st = bench_decode(s, m, depth, plan->n_generate, plan->warmups, plan->repeats, values, err);
-        if (!st) row->stat = bench_stat_of(values, plan->repeats);
-    }
+    if (!st) st = all_decodes(c, s, m, plan, out, err);
     galen_session_close(s);
-    if (!st && plan->parallel > 1) {
-        bench_row *row = add_row(out, BENCH_PARALLEL, "%d in parallel", plan->parallel);
+    if (!st && plan->parallel && plan->n_generate) {
+        bench_row *row = begin_row(c, out, BENCH_PARALLEL, "%d in parallel", plan->parallel);
         row->n_parallel = plan->parallel;
         row->n_prompt = 128;
         row->n_generate = plan->n_generate;
-        term_progress_text(c, row->name);
         st = bench_parallel(m, plan->parallel, 128, plan->n_generate, plan->warmups, plan->repeats, values, err);
-        if (!st) row->stat = bench_stat_of(values, plan->repeats);
+        if (!st) bench_publish(out, values, plan->repeats);
     }
     term_progress_end(c);
     return st;

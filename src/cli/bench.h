@@ -26,7 +26,7 @@ typedef struct bench_row {
 typedef struct bench_run {
     char device[256], placement[256];
     bench_row rows[BENCH_MAX_ROWS];
-    int n_rows;
+    int n_rows; /* measured; they and these are shared as cli/work.h says */
 } bench_run;
 
 typedef struct bench_plan {
@@ -48,7 +48,9 @@ galen_status bench_decode(galen_session *s, const galen_model *m, int32_t depth,
 galen_status bench_parallel(const galen_model *m, int32_t n_seqs, int32_t n_prompt, int32_t n, int warmups, int repeats,
                             double *values, galen_error *err);
 
-/** The whole plan on an open model. note is called before each measurement with its name. */
+/** rows[n_rows] has its name and is measured now: n values. */
+void bench_publish(bench_run *r, const double *values, int n);
+/** The whole plan on an open model. */
 galen_status bench_all(cli *c, const galen_model *m, const bench_plan *plan, bench_run *out, galen_error *err);
 
 json_t *bench_json(const bench_run *r); /* NULL without memory */

@@ -85,6 +85,7 @@ typedef struct cli {
     cli_args args;
     cli_term term;
     double load_s;
+    int32_t n_batch;           /* rows of a pass that engine_open counted with, 0 = the engine's own: its sessions take no more */
     struct running *run;       /* this process in `galen ps`, or NULL */
     struct running_info *info; /* what it shows there                 */
 } cli;

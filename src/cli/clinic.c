@@ -92,7 +92,7 @@ cli_exit clinic_open(clinic *k) {
     open_codes(k);
     galen_assistant_opts o = galen_assistant_default_opts();
     o.n_ctx = (int32_t)c->args.ctx;
-    o.n_batch = (int32_t)c->args.batch;
+    o.n_batch = c->n_batch;
     o.kv_type = c->args.kv_type;
     o.seed = (uint64_t)c->args.seed;
     o.prompts_dir = c->args.prompts;

@@ -287,6 +287,7 @@ cli_exit engine_open(cli *c, const char *name, bool is_vocab_only, galen_model *
     if (st) return st;
     if (!is_vocab_only) engine_use_tuned(c, path, &o);
     o.is_vocab_only = is_vocab_only;
+    c->n_batch = o.n_batch;
     o.progress = on_load;
     o.progress_user = c;
     const double start = clock_s();
@@ -308,7 +309,7 @@ cli_exit engine_session(cli *c, const galen_model *m, int32_t n_ctx_default, gal
     galen_error err = {0};
     galen_session_opts o = galen_session_default_opts();
     o.n_ctx = option_given(&c->args, "ctx") ? (int32_t)c->args.ctx : n_ctx_default;
-    o.n_batch = rows_of_pass(&c->args);
+    o.n_batch = c->n_batch;
     o.kv_type = c->args.kv_type;
     if (galen_session_open(out, m, &o, &err)) return engine_fail(c, PHASE_USE, &err);
     galen_session_set_progress(*out, engine_prefill_progress, c);

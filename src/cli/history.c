@@ -99,7 +99,7 @@ void hist_turn(hist *h, const char *kind, json_t *content) {
     json_decref(content);
 }
 
-static bool on_hash(void *user, uint64_t done, uint64_t total) {
+bool hist_on_hash(void *user, uint64_t done, uint64_t total) {
     term_progress(user, "reading the model's fingerprint (once)", done, total);
     return !signals_stop();
 }
@@ -108,7 +108,7 @@ galen_status hist_fingerprint(cli *c, const galen_model *m, char out[SHA256_HEX_
     store *s = NULL;
     const store_opts o = {.path = c->args.db};
     if (!c->args.no_history) (void)store_open(&s, &o, NULL);
-    const galen_status st = store_model_hash(s, galen_model_get_info(m).path, on_hash, c, out, err);
+    const galen_status st = store_model_hash(s, galen_model_get_info(m).path, hist_on_hash, c, out, err);
     store_close(s);
     term_progress_end(c);
     return st;
@@ -117,7 +117,7 @@ galen_status hist_fingerprint(cli *c, const galen_model *m, char out[SHA256_HEX_
 void hist_model_hash(hist *h, const galen_model *m, char out[SHA256_HEX_BYTES]) {
     galen_error err = {0};
     char safe[GALEN_ERROR_MSG_BYTES];
-    const galen_status st = store_model_hash(hist_store(h), galen_model_get_info(m).path, on_hash, h->c, out, &err);
+    const galen_status st = store_model_hash(hist_store(h), galen_model_get_info(m).path, hist_on_hash, h->c, out, &err);
     term_progress_end(h->c);
     if (!st) return;
     out[0] = '\0';

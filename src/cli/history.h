@@ -25,6 +25,8 @@ void hist_params(hist *h, json_t *params);
 /** Append a turn, beginning the case with the first. content (src/assist/record.h) is taken over; NULL says that memory was out.
  */
 void hist_turn(hist *h, const char *kind, json_t *content);
+/** Progress of store_model_hash; user is a cli. */
+bool hist_on_hash(void *user, uint64_t done, uint64_t total);
 /** SHA-256 of the model's file in hexadecimal, remembered by the database (none with --no-history, or where it cannot be had: the
  *  file is read; a progress line). Errors  those of store_model_hash. */
 galen_status hist_fingerprint(cli *c, const galen_model *m, char out[SHA256_HEX_BYTES], galen_error *err);

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/history.h"
 #include "cli/options.h"
-#include "store/store.h"
 #include "system/host.h"
 
 void tune_key_of(const cli *c, tune_key *out) {
@@ -117,7 +117,8 @@ bool tune_keep(cli *c, const char *path, const tune_choice *choice, const json_t
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     const store_opts so = {.path = db_of(c)};
     galen_status st = text ? store_open(&s, &so, &err) : GALEN_E_NOMEM;
-    if (!st) st = store_model_hash(s, path, NULL, NULL, hex, &err);
+    if (!st) st = store_model_hash(s, path, hist_on_hash, c, hex, &err);
+    term_progress_end(c);
     if (!st) {
         tune_key_of(c, &key);
         const store_tune t = {.model_sha256 = hex,

@@ -4,9 +4,10 @@
 #include <string.h>
 
 #include "cli/bench.h"
+#include "cli/history.h"
 #include "cli/options.h"
 #include "cli/plot.h"
-#include "store/store.h"
+#include "cli/work.h"
 
 #define NARROW 72 /* columns of the table; a narrower terminal has medians alone */
 
@@ -15,7 +16,10 @@ typedef struct bench {
     char sha256[SHA256_HEX_BYTES], model[128], path[4096];
     bench_run runs[2]; /* as asked; on the CPU alone */
     int n_runs;
-    json_t *before; /* the run before on this device, or NULL */
+    bench_plan plan;
+    const char *name; /* of the model, or NULL */
+    bool is_cut;      /* by Ctrl-C: only what was measured by then */
+    json_t *before;   /* the run before on this device, or NULL    */
     int n_slower;
 } bench;
 
@@ -36,67 +40,87 @@ static bench_plan plan_of(const cli_args *a) {
     return p;
 }
 
-/* Time to open the model, and from there to the first token, the file in the page cache. */
-static cli_exit measure_load(bench *b, const char *name, const bench_plan *plan) {
-    double load[BENCH_MAX_REPEATS], first[BENCH_MAX_REPEATS];
-    galen_error err = {0};
-    bench_run *r = &b->runs[0];
-    const bool was_quiet = b->c->term.is_quiet;
-    cli_exit st = CLI_DONE;
-    for (int i = 0; i < plan->repeats && !st; i++) {
-        galen_model *m = NULL;
-        galen_session *s = NULL;
-        b->c->term.is_quiet = true;
-        const double start = clock_s();
-        st = engine_open(b->c, name, false, &m);
-        b->c->term.is_quiet = was_quiet;
-        load[i] = clock_s() - start;
-        if (!st) st = engine_session(b->c, m, 256, &s);
-        float *logits = st ? NULL : calloc((size_t)galen_model_get_info(m).n_vocab, sizeof *logits);
-        int32_t *ids = st ? NULL : bench_prompt(m, 1);
-        if (!st && (!logits || !ids || galen_session_eval(s, ids, 1, logits, &err))) st = engine_fail(b->c, PHASE_USE, &err);
-        first[i] = clock_s() - start;
-        free(logits);
-        free(ids);
-        galen_session_close(s);
-        galen_model_close(m);
+/* What was asked for can be measured, and there is something to measure. */
+static cli_exit check_plan(cli *c, const bench_plan *p) {
+    if (!p->n_generate &&
+        ((option_given(&c->args, "parallel") && p->parallel) || (option_given(&c->args, "depth") && p->depth))) {
+        term_error(c, "bench: --depth and --parallel measure tokens generated, and --n-gen 0 generates none");
+        return CLI_USAGE;
     }
+    if (p->n_generate || p->n_prompt || p->has_load) return CLI_DONE;
+    term_error(c, "bench: --n-prompt 0 --n-gen 0 leaves nothing to measure");
+    return CLI_USAGE;
+}
+
+/* Time to open the model, and from there to the first token, the file in the page cache. */
+static cli_exit load_once(bench *b, double *load, double *first) {
+    galen_error err = {0};
+    galen_model *m = NULL;
+    galen_session *s = NULL;
+    const bool was_quiet = b->c->term.is_quiet;
+    b->c->term.is_quiet = true;
+    const double start = clock_s();
+    cli_exit st = engine_open(b->c, b->name, false, &m);
+    b->c->term.is_quiet = was_quiet;
+    *load = clock_s() - start;
+    if (!st) st = engine_session(b->c, m, 256, &s);
+    float *logits = st ? NULL : calloc((size_t)galen_model_get_info(m).n_vocab, sizeof *logits);
+    int32_t *ids = st ? NULL : bench_prompt(m, 1);
+    if (!st && (!logits || !ids || galen_session_eval(s, ids, 1, logits, &err))) st = engine_fail(b->c, PHASE_USE, &err);
+    *first = clock_s() - start;
+    free(logits);
+    free(ids);
+    galen_session_close(s);
+    galen_model_close(m);
+    return st ? st : signals_stop() ? signals_exit() : CLI_DONE;
+}
+
+static cli_exit measure_load(bench *b) {
+    double load[BENCH_MAX_REPEATS], first[BENCH_MAX_REPEATS];
+    bench_run *r = &b->runs[0];
+    cli_exit st = CLI_DONE;
+    for (int i = 0; i < b->plan.repeats && !st; i++) st = load_once(b, &load[i], &first[i]);
     if (st) return st;
-    r->rows[r->n_rows++] = (bench_row){.name = "load", .kind = BENCH_LOAD, .stat = bench_stat_of(load, plan->repeats)};
-    r->rows[r->n_rows++] = (bench_row){.name = "first token", .kind = BENCH_FIRST, .stat = bench_stat_of(first, plan->repeats)};
+    r->rows[r->n_rows] = (bench_row){.name = "load", .kind = BENCH_LOAD};
+    bench_publish(r, load, b->plan.repeats);
+    r->rows[r->n_rows] = (bench_row){.name = "first token", .kind = BENCH_FIRST};
+    bench_publish(r, first, b->plan.repeats);
     return CLI_DONE;
 }
 
 /* A placement that uses a GPU is also measured on the CPU alone: the speedup is a ratio of one run. */
-static cli_exit measure_cpu(bench *b, const char *path, const bench_plan *plan) {
+static cli_exit measure_cpu(bench *b) {
     galen_model *m = NULL;
     galen_error err = {0};
     galen_model_opts o = galen_model_default_opts();
-    bench_plan p = *plan;
+    bench_plan p = b->plan;
     o.device = "cpu";
     o.n_threads = (int32_t)b->c->args.threads;
     p.depth = p.parallel = 0;
     if (p.repeats > 3) p.repeats = 3;
-    if (galen_model_open(&m, path, &o, &err)) return engine_fail(b->c, PHASE_LOAD, &err);
-    const galen_status st = bench_all(b->c, m, &p, &b->runs[b->n_runs++], &err);
+    if (galen_model_open(&m, b->path, &o, &err)) return engine_fail(b->c, PHASE_LOAD, &err);
+    b->n_runs = 2;
+    const galen_status st = bench_all(b->c, m, &p, &b->runs[1], &err);
     galen_model_close(m);
     return st ? engine_fail(b->c, PHASE_USE, &err) : CLI_DONE;
 }
 
-static cli_exit measure(bench *b, const char *name) {
+/* In a thread of its own: cli/work.h. */
+static cli_exit measure(void *user) {
+    bench *b = user;
     galen_model *m = NULL;
     galen_error err = {0};
-    const bench_plan plan = plan_of(&b->c->args);
-    cli_exit st = engine_open(b->c, name, false, &m);
+    cli_exit st = engine_open(b->c, b->name, false, &m);
     if (st) return st;
     const galen_model_info info = galen_model_get_info(m);
     (void)snprintf(b->path, sizeof b->path, "%s", info.path);
     (void)snprintf(b->model, sizeof b->model, "%.127s", info.name && *info.name ? info.name : info.path);
     const bool has_gpu = strncmp(info.device, "CPU", 3) != 0 && strcmp(info.device, "ref") != 0;
-    if (bench_all(b->c, m, &plan, &b->runs[b->n_runs++], &err)) st = engine_fail(b->c, PHASE_USE, &err);
+    b->n_runs = 1;
+    if (bench_all(b->c, m, &b->plan, &b->runs[0], &err)) st = engine_fail(b->c, PHASE_USE, &err);
     galen_model_close(m);
-    if (!st && plan.has_load) st = measure_load(b, name, &plan);
-    if (!st && has_gpu && !b->c->args.no_cpu) st = measure_cpu(b, b->path, &plan);
+    if (!st && b->plan.has_load) st = measure_load(b);
+    if (!st && has_gpu && !b->c->args.no_cpu) st = measure_cpu(b);
     return st;
 }
 
@@ -117,7 +141,8 @@ static void use_history(bench *b) {
     const store_opts so = {.path = b->c->args.db, .is_read_only = !is_kept};
     if (!is_kept && !b->c->args.compare) return;
     galen_status st = store_open(&s, &so, &err);
-    if (!st) st = store_model_hash(s, b->path, NULL, NULL, b->sha256, &err);
+    if (!st) st = store_model_hash(s, b->path, hist_on_hash, b->c, b->sha256, &err);
+    term_progress_end(b->c);
     if (!st && b->c->args.compare) st = store_bench_list(s, b->sha256, b->runs[0].device, NULL, 1, on_before, b, &err);
     json_t *root = bench_json(&b->runs[0]);
     char *text = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
@@ -188,6 +213,7 @@ static void print_table(const bench *b, table_kind kind) {
         (void)printf("| %-20s | %10s | %21s | %s |\n|---|---|---|---|\n", "test", "median", "low to high  ",
                      b->before ? "to the run before" : "unit");
     for (int k = 0; k < b->n_runs; k++) {
+        if (!b->runs[k].n_rows) continue;
         if (kind == TABLE_MD) (void)printf("| **%s** | | | |\n", b->runs[k].device);
         if (kind == TABLE_NARROW) term_row(term_width(b->c), "", 0, b->runs[k].device);
         for (int i = 0; i < b->runs[k].n_rows; i++)
@@ -248,6 +274,7 @@ static cli_exit print_json(bench *b) {
     bad |= json_object_set_new(root, "runs", runs);
     bad |= json_object_set(root, "before", b->before ? b->before : json_null());
     bad |= json_object_set_new(root, "slower", slower);
+    bad |= json_object_set_new(root, "is_interrupted", json_boolean(b->is_cut));
     if (bad) {
         json_decref(root);
         root = NULL;
@@ -255,23 +282,42 @@ static cli_exit print_json(bench *b) {
     return json_end(b->c, root, false);
 }
 
+static cli_exit print(bench *b) {
+    const cli_args *a = &b->c->args;
+    const char *format = a->format ? a->format : "md";
+    cli_exit st = CLI_DONE;
+    if (a->json || strcmp(format, "json") == 0)
+        st = print_json(b);
+    else
+        print_table(b, strcmp(format, "csv") == 0                ? TABLE_CSV
+                       : !a->format && term_width(b->c) < NARROW ? TABLE_NARROW
+                                                                 : TABLE_MD);
+    print_speedup(b, a->json || strcmp(format, "md") != 0 ? stderr : stdout);
+    return st;
+}
+
+/* What was measured until Ctrl-C is shown, not kept: the next run would be compared with half of one. */
+static cli_exit print_cut(bench *b, cli_exit st) {
+    const bool has_rows = b->runs[0].n_rows > 0;
+    b->is_cut = true;
+    term_progress_end(b->c);
+    if (has_rows) (void)print(b);
+    term_error(b->c, "interrupted: %s", has_rows ? "what was measured by then is shown, and not kept" : "nothing was measured");
+    return st;
+}
+
 cli_exit verb_bench(cli *c) {
-    static bench b; /* large */
-    const char *name;
+    static bench b; /* large, and outlives the verb where Ctrl-C abandons the work */
     b.c = c;
-    cli_exit st = engine_model_name(c, c->args.n_positional ? c->args.positional[0] : NULL, &name);
-    if (!st) st = measure(&b, name);
+    b.plan = plan_of(&c->args);
+    cli_exit st = engine_model_name(c, c->args.n_positional ? c->args.positional[0] : NULL, &b.name);
+    if (!st) st = check_plan(c, &b.plan);
     if (st) return st;
+    if (!work_run(measure, &b, &st)) work_leave(c, print_cut(&b, st));
+    if (st) return signals_stop() ? print_cut(&b, st) : st;
     use_history(&b);
     if (c->args.compare && !b.before) term_note(c, "there is no earlier run of this model on this device");
-    const char *format = c->args.format ? c->args.format : "md";
-    if (c->args.json || strcmp(format, "json") == 0)
-        st = print_json(&b);
-    else
-        print_table(&b, strcmp(format, "csv") == 0                  ? TABLE_CSV
-                        : !c->args.format && term_width(c) < NARROW ? TABLE_NARROW
-                                                                    : TABLE_MD);
-    print_speedup(&b, c->args.json || strcmp(format, "md") != 0 ? stderr : stdout);
+    st = print(&b);
     for (int i = 0; i < b.runs[0].n_rows; i++) {
         double ratio;
         b.n_slower += b.before && is_slower(&b, &b.runs[0].rows[i], &ratio);
@@ -280,5 +326,6 @@ cli_exit verb_bench(cli *c) {
         term_error(c, "%d of %d tests are slower than the run before, beyond the noise", b.n_slower, b.runs[0].n_rows);
     json_decref(b.before);
     if (!st) st = write_svg(&b);
+    if (signals_stop()) return signals_exit();
     return st ? st : b.n_slower ? CLI_FAILED : CLI_DONE;
 }

@@ -213,7 +213,7 @@ static cli_exit open_all(work *w, const char *model) {
     if (!w->codes) term_note(c, "no table of codes: synonyms of a diagnosis count as wrong");
     galen_assistant_opts o = galen_assistant_default_opts();
     o.n_ctx = (int32_t)c->args.ctx;
-    o.n_batch = (int32_t)c->args.batch;
+    o.n_batch = c->n_batch;
     o.kv_type = c->args.kv_type;
     o.seed = (uint64_t)c->args.seed;
     o.prompts_dir = c->args.prompts;

@@ -134,7 +134,7 @@ static cli_exit open_assistant(work *w) {
     galen_assistant_opts o = galen_assistant_default_opts();
     galen_calibration *k = &w->head.calibration;
     o.n_ctx = (int32_t)a->ctx;
-    o.n_batch = (int32_t)a->batch;
+    o.n_batch = w->c->n_batch;
     o.kv_type = a->kv_type;
     o.seed = (uint64_t)a->seed;
     o.prompts_dir = a->prompts;

@@ -11,8 +11,10 @@
 #include "cli/plot.h"
 #include "cli/resolve.h"
 #include "cli/tune.h"
+#include "cli/work.h"
 
 enum { MAX_TRIES = 96, MAX_LAYERS = 512, BAR_CELLS = 16, QUICK_S = 55, N_FINALISTS = 3, N_ROUNDS = 3, RUN_OFF_ANSWER = 24 };
+enum { CASE_TOKENS = TUNE_PROMPT + TUNE_ANSWER + 1 };
 
 typedef struct try_row {
     tune_choice choice;
@@ -34,8 +36,9 @@ typedef struct tuner {
     int32_t n_answer;
     double guess[MAX_LAYERS + 1]; /* seconds by the plan, of so many layers as it would stream them; NAN = does not fit */
     try_row tries[MAX_TRIES];
-    int n_tries, n_expected;
+    int n_tries, n_expected; /* the tries and the best are shared as cli/work.h says */
     int best;
+    galen_status found;
     double until_s, longest_s; /* with --quick: when to end, and what the longest try took; until_s 0: no end */
     bool is_cut;               /* candidates were left out for it */
 } tuner;
@@ -57,7 +60,7 @@ static galen_status measure(tuner *t, try_row *row, int repeats, int32_t n_answe
     o.n_threads = row->choice.n_threads;
     o.n_batch = so.n_batch = row->choice.n_batch;
     o.kv_type = so.kv_type = row->choice.kv_type;
-    so.n_ctx = TUNE_PROMPT + TUNE_ANSWER + 1;
+    so.n_ctx = o.n_ctx; /* its KV takes the memory that was counted */
     galen_status st = galen_model_open(&m, t->path, &o, &err);
     if (!st) st = galen_session_open(&s, m, &so, &err);
     if (!st) st = bench_prefill(s, m, TUNE_PROMPT, 1, repeats, prefill, &err);
@@ -123,8 +126,11 @@ static galen_status consider(tuner *t, tune_choice choice) {
     const galen_status st = measure(t, row, t->repeats, t->n_answer);
     t->longest_s = fmax(t->longest_s, clock_s() - start);
     if (st && st != GALEN_E_NOMEM) return st;
-    if (!st && (t->best < 0 || row->choice.seconds < t->tries[t->best].choice.seconds)) t->best = t->n_tries;
+    work_publish();
+    const bool may_win = strcmp(choice.kv_type, t->tries[0].choice.kv_type) == 0;
+    if (!st && may_win && (t->best < 0 || row->choice.seconds < t->tries[t->best].choice.seconds)) t->best = t->n_tries;
     t->n_tries++;
+    work_published();
     return GALEN_OK;
 }
 
@@ -158,27 +164,37 @@ static bool guess(tuner *t, const galen_model *m, int32_t layers) {
     return ok;
 }
 
-/* Sets model, n_layer, most_layers and the guesses from the plan, without loading anything. */
+/* n_layer, n_cores, most_layers and the guesses. */
+static galen_status look_at_plan(tuner *t, const galen_model *m, galen_error *err) {
+    galen_plan *p = NULL;
+    galen_status st = galen_plan_make(&p, m, &t->base, NULL, err);
+    if (st) return st;
+    const galen_plan_info i = galen_plan_get_info(p);
+    t->n_layer = i.n_layer;
+    t->n_cores = i.n_threads;
+    t->most_layers = i.gpu_name ? 0 : -1;
+    if (i.n_ctx < CASE_TOKENS) {
+        *err = (galen_error){.code = st = GALEN_E_FULL};
+        (void)snprintf(err->msg, sizeof err->msg, "a context of %d tokens; what tune measures takes %d", i.n_ctx, CASE_TOKENS);
+    }
+    for (int32_t n = 0; !st && i.gpu_name && n <= i.n_layer && n <= MAX_LAYERS; n++) {
+        if (!guess(t, m, n) && n > 0) break;
+        t->most_layers = n;
+    }
+    galen_plan_close(p);
+    return st;
+}
+
+/* What the model is and what the plan says of it, without loading anything. */
 static galen_status look(tuner *t, galen_error *err) {
     galen_model *m = NULL;
-    galen_plan *p = NULL;
     galen_model_opts o = t->base;
     o.is_vocab_only = true;
     galen_status st = galen_model_open(&m, t->path, &o, err);
-    if (!st) st = galen_plan_make(&p, m, &t->base, NULL, err);
-    if (!st) {
-        const galen_plan_info i = galen_plan_get_info(p);
-        const galen_model_info mi = galen_model_get_info(m);
-        (void)snprintf(t->model, sizeof t->model, "%.127s", mi.name && *mi.name ? mi.name : t->path);
-        t->n_layer = i.n_layer;
-        t->n_cores = i.n_threads;
-        t->most_layers = i.gpu_name ? 0 : -1;
-        for (int32_t n = 0; i.gpu_name && n <= i.n_layer && n <= MAX_LAYERS; n++) {
-            if (!guess(t, m, n) && n > 0) break;
-            t->most_layers = n;
-        }
-    }
-    galen_plan_close(p);
+    if (st) return st;
+    const galen_model_info mi = galen_model_get_info(m);
+    (void)snprintf(t->model, sizeof t->model, "%.127s", mi.name && *mi.name ? mi.name : t->path);
+    st = look_at_plan(t, m, err);
     galen_model_close(m);
     return st;
 }
@@ -303,13 +319,10 @@ static galen_status search_rest(tuner *t) {
         st = consider(t, c);
     }
     if (st || t->c->args.kv_type) return st;
-    /* Q8_0 rounds the cache: it is chosen only where it gains more than noise. */
-    const int was = t->best;
+    /* Q8_0 rounds the cache and so changes answers: it is measured and told of, and stays the user's to ask for. */
     tune_choice c = best_of(t);
     (void)snprintf(c.kv_type, sizeof c.kv_type, "q8_0");
-    st = consider(t, c);
-    if (t->best != was && t->tries[t->best].choice.seconds > 0.95 * t->tries[was].choice.seconds) t->best = was;
-    return st;
+    return consider(t, c);
 }
 
 /* ---------------------------------------------------------------- the run-off */
@@ -319,10 +332,12 @@ static galen_status look_again(tuner *t, try_row *row) {
     try_row again = {.choice = row->choice};
     const galen_status st = measure(t, &again, 1, RUN_OFF_ANSWER);
     if (st) return st;
+    work_publish();
     row->looks[row->n_looks++] = again.choice.seconds;
     row->choice.seconds = bench_stat_of(row->looks, row->n_looks).median;
     row->fastest = fmin(row->fastest, again.fastest);
     row->slowest = fmax(row->slowest, again.slowest);
+    work_published();
     return GALEN_OK;
 }
 
@@ -461,7 +476,7 @@ static void print_tries(const tuner *t) {
     }
 }
 
-static void print_text(const tuner *t) {
+static void print_text(const tuner *t, const char *title) {
     static plot p; /* large */
     char text[128];
     const try_row *best = &t->tries[t->best], *first = &t->tries[0];
@@ -471,9 +486,20 @@ static void print_text(const tuner *t) {
     if (p.series[0].n > 1) plot_text(&p, stdout, t->c->term.n_columns, term_sgr(t->c, "\033[1m"), term_sgr(t->c, "\033[0m"));
     choice_text(t, &best->choice, text, sizeof text);
     (void)putchar('\n');
-    term_fact(t->c, "chosen", 8, "%s: %.3f s (%.2f times the untuned speed)", text, best->choice.seconds,
+    term_fact(t->c, title, (int)strlen(title) + 2, "%s: %.3f s (%.2f times the untuned speed)", text, best->choice.seconds,
               first->choice.seconds / best->choice.seconds);
-    term_fact(t->c, "", 8, "%s", best->placement);
+    term_fact(t->c, "", (int)strlen(title) + 2, "%s", best->placement);
+}
+
+/* Another KV type that gains more than noise. */
+static void note_kv(const tuner *t) {
+    const double own = t->tries[t->best].choice.seconds;
+    for (int i = 0; i < t->n_tries; i++) {
+        const tune_choice *k = &t->tries[i].choice;
+        if (strcmp(k->kv_type, t->tries[0].choice.kv_type) != 0 && k->seconds < 0.95 * own)
+            term_note(t->c, "with --kv-type %s, which rounds the cache and so may change answers: %.3f s instead of %.3f",
+                      k->kv_type, k->seconds, own);
+    }
 }
 
 static cli_exit print_json(const tuner *t, const json_t *tries) {
@@ -510,6 +536,7 @@ static cli_exit finish(tuner *t) {
         tune_choice *best = &t->tries[t->best].choice;
         galen_model_opts usual = t->base;
         usual.n_ctx = 0;
+        usual.kv_type = NULL;
         usual.gpu_layers = best->gpu_layers;
         best->is_default_fit = engine_has_room(t->path, &usual);
         (void)tune_keep(t->c, t->path, best, tries);
@@ -517,16 +544,43 @@ static cli_exit finish(tuner *t) {
     if (t->c->args.json)
         st = print_json(t, tries);
     else
-        print_text(t);
+        print_text(t, "chosen");
+    note_kv(t);
     json_decref(tries);
-    return st ? st : write_svg(t);
+    if (!st) st = write_svg(t);
+    return signals_stop() ? signals_exit() : st;
+}
+
+/* In a thread of its own: cli/work.h. */
+static cli_exit run(void *user) {
+    tuner *t = user;
+    galen_error err = {0};
+    const galen_status st = look(t, &err);
+    if (st) return engine_fail(t->c, PHASE_LOAD, &err);
+    t->found = search(t);
+    return CLI_DONE;
+}
+
+/* What was measured until Ctrl-C is shown, not kept: half a search is no choice. */
+static cli_exit print_cut(const tuner *t, cli_exit st) {
+    term_progress_end(t->c);
+    if (t->best >= 0 && !t->c->args.json) print_text(t, "best so far");
+    term_error(t->c, "interrupted after %d measurement%s: nothing is kept", t->n_tries, t->n_tries == 1 ? "" : "s");
+    return st;
+}
+
+static cli_exit check_ctx(cli *c) {
+    if (!c->args.ctx || c->args.ctx >= CASE_TOKENS) return CLI_DONE;
+    term_error(c, "--ctx %lld: tune reads %d tokens and writes %d, so the context must hold %d", (long long)c->args.ctx,
+               TUNE_PROMPT, TUNE_ANSWER, CASE_TOKENS);
+    return CLI_USAGE;
 }
 
 cli_exit verb_tune(cli *c) {
-    static tuner t; /* large */
+    static tuner t; /* large, and outlives the verb where Ctrl-C abandons the work */
     const char *name;
-    galen_error err = {0};
     cli_exit st = engine_model_name(c, c->args.n_positional ? c->args.positional[0] : NULL, &name);
+    if (!st) st = check_ctx(c);
     if (!st) st = engine_find(c, name, t.path);
     if (!st) st = engine_model_opts(c, &t.base);
     if (st) return st;
@@ -535,18 +589,14 @@ cli_exit verb_tune(cli *c) {
     t.repeats = c->args.quick ? 2 : 3;
     t.until_s = c->args.quick ? clock_s() + QUICK_S : 0;
     t.n_answer = c->args.quick ? 8 : TUNE_ANSWER;
-    t.base.n_ctx = c->args.ctx ? (int32_t)c->args.ctx : TUNE_PROMPT + TUNE_ANSWER + 1;
-    if (look(&t, &err)) return engine_fail(c, PHASE_LOAD, &err);
-    const galen_status found = search(&t);
+    if (!work_run(run, &t, &st)) work_leave(c, print_cut(&t, st));
     term_progress_end(c);
+    if (signals_stop()) return print_cut(&t, signals_exit());
+    if (st) return st;
     if (t.is_cut) term_error(c, "--quick ended the search before all were measured; galen tune without it measures on");
-    if (found == GALEN_E_CANCELLED || signals_stop()) {
-        term_error(c, "interrupted: nothing is kept");
-        return signals_stop() ? signals_exit() : CLI_FAILED;
-    }
-    if (found == GALEN_E_NOMEM && t.best < 0) {
+    if (t.found == GALEN_E_NOMEM && t.best < 0) {
         term_error(c, "no placement of this model fits; galen plan says what would");
         return CLI_MEMORY;
     }
-    return found ? CLI_FAILED : finish(&t);
+    return t.found ? CLI_FAILED : finish(&t);
 }

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -157,6 +158,10 @@ def tune_room(tmp, model):
     box = Box(folder, "memory=12M")
     db = folder + "/own.db"
     rc, doc, err = box.json("tune", model, "--quick", "--db", db)
+    most = max(t["gpu_layers"] for t in doc["tries"])
+    fits = box.json("plan", model, "--gpu-layers", str(most), "--no-tune")[0] == 0
+    more = box.run("plan", model, "--gpu-layers", str(most + 1), "--no-tune")[0] == 0
+    check(f"tune: for the context that is used by default, {most} layers", 0 < most < 4 and fits and not more, doc["tries"])
     check("tune: --db", rc == 0 and os.path.exists(db) and not os.path.exists(folder + "/data/galen/galen.db"), err)
     choose(box, db, 4)
     rc, _, err = box.run("complete", model, "-p", "x", "-n", "1", "--ctx", "128", "--db", db)
@@ -237,6 +242,34 @@ def serving(tmp, model):
     check("serve is taken down", doc["engines"] == [], doc)
 
 
+def interrupted(tmp):
+    """Ctrl-C does not wait for a pass: the scalar definition takes a minute for this prompt. Half a second is what it takes on a quiet machine."""
+    slow = tmp + "/slow.gguf"
+    box = Box(tmp)
+    box.run("synth", "--shape", "tiny", "--type", "q8_0", slow)
+    for args, said, shown in ((["bench", slow, "--device", "ref", "--n-prompt", "2047", "--batch", "2048", "--n-gen", "0"], "nothing was measured", ""),
+                              (["bench", slow, "--device", "ref", "--n-prompt", "2", "--n-gen", "1", "--depth", "2040", "--batch", "2048", "--repeats", "1"], "not kept", "prefill 2"),
+                              (["tune", slow, "--device", "ref"], "nothing is kept", "")):
+        p = subprocess.Popen([GALEN, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=box.env)
+        time.sleep(3)
+        start = time.monotonic()
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=60)
+        took = time.monotonic() - start
+        check(f"{args[0]}: Ctrl-C ends it in {took:.2f} s", p.returncode == 130 and took < 2 and said in err and shown in out, f"{p.returncode} {out}{err}")
+    check("ended like that, nothing runs", box.json("ps")[1]["engines"] == [])
+
+
+def wrong_plans(model, box):
+    for args in (["--n-gen", "0", "--parallel", "2"], ["--n-gen", "0", "--depth", "8"], ["--quick", "--n-gen", "0", "--n-prompt", "0"]):
+        rc, out, err = box.run("bench", model, *args)
+        check(f"bench {args} is refused", rc == 2 and not out and "--n-gen 0" in err, out + err)
+    rc, doc, err = box.json("bench", model, "--quick", "--n-prompt", "0", "--parallel", "1", "--no-history")
+    check("bench --n-prompt 0", rc == 0 and [r["name"] for r in doc["runs"][0]["rows"]] == ["decode 16", "1 in parallel"], doc)
+    rc, _, err = box.run("tune", model, "--ctx", "306")
+    check("tune: a context too short for it", rc == 2 and "307" in err, err)
+
+
 def doctor_gpu(tmp, model):
     rows = [  # fake, arguments, check, severity
         ("memory=4G", [], "gpu.used", "ok"),
@@ -270,6 +303,8 @@ def main():
         check("synth", rc == 0)
         bench(tmp, model)
         bench_gpu(tmp, model)
+        wrong_plans(model, Box(tmp))
+        interrupted(tmp)
         doctor_gpu(tmp, model)
         listing(tmp, model)
         serving(tmp, model)
