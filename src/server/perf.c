@@ -134,7 +134,7 @@ static void tell(server *s, galen_status st, const galen_error *err) {
 /* With the lock: so long, or until the end; or until a row comes. */
 static void pause_ms(perf_log *q, int ms, bool is_for_rows) {
     struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += ms / 1000;
     until.tv_nsec += (long)(ms % 1000) * 1000000;
     if (until.tv_nsec >= 1000000000) {
@@ -185,7 +185,11 @@ galen_status perf_open(server *s, galen_error *err) {
         return galen_fail(err, GALEN_E_NOMEM, 0, "out of memory");
     }
     (void)pthread_mutex_init(&q->lock, NULL);
-    (void)pthread_cond_init(&q->changed, NULL);
+    pthread_condattr_t monotonic; /* a clock that is set back holds no row back */
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&q->changed, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
     s->perf = q;
     q->has_thread = pthread_create(&q->thread, NULL, work, s) == 0;
     return q->has_thread ? GALEN_OK : galen_fail(err, GALEN_E_NOMEM, 0, "a thread cannot be started");

@@ -20,17 +20,17 @@ static galen_status empty_log(store *s, bool *is_done, galen_error *err) {
 }
 
 /* A lock that does not come free is no error: the mark stays. */
-static galen_status vacuum(store *s, bool *is_done, galen_error *err) {
-    const int rc = sqlite3_exec(s->db, "VACUUM", NULL, NULL, NULL);
+static galen_status try_exec(store *s, const char *sql, bool *is_done, galen_error *err) {
+    const int rc = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
     *is_done = rc == SQLITE_OK;
     return rc == SQLITE_OK || (rc & 0xFF) == SQLITE_BUSY || (rc & 0xFF) == SQLITE_LOCKED ? GALEN_OK : db_fail(s, "erasing", err);
 }
 
 static galen_status scrub(store *s, bool *is_done, galen_error *err) {
     galen_status st = empty_log(s, is_done, err);
-    if (!st && *is_done) st = vacuum(s, is_done, err);
+    if (!st && *is_done) st = try_exec(s, "VACUUM", is_done, err);
     if (!st && *is_done) st = empty_log(s, is_done, err);
-    if (!st && *is_done) st = db_run(s, err, "DELETE FROM settings WHERE name = 'scrub_due'", "");
+    if (!st && *is_done) st = try_exec(s, "DELETE FROM settings WHERE name = 'scrub_due'", is_done, err);
     if (st) *is_done = false;
     return st;
 }

@@ -119,10 +119,12 @@ static void test_cancelled(void **state) {
     galen_error err = {0};
     uint64_t id[N_JOBS];
     assert_int_equal(galen_adapter_open(&ad, &err), GALEN_OK);
+    pthread_mutex_lock(&l.lock); /* holds up the first end */
     load(ad, &l, &id[0]);
     for (int i = 1; i < N_JOBS; i++)
         assert_int_equal(galen_adapter_generate_diagnosis(ad, symptoms, strlen(symptoms), on_done, &l, &id[i], &err), GALEN_OK);
     galen_adapter_cancel(ad, id[N_JOBS - 3]); /* one that waits */
+    pthread_mutex_unlock(&l.lock);
     wait_for(&l, 2);
     galen_adapter_cancel(ad, id[1]); /* one that has ended: nothing */
     wait_for(&l, N_JOBS - 2);

@@ -375,6 +375,8 @@ static void the_key(void **state) {
     free(key);
 }
 
+enum { PATIENT_MS = 120000 }; /* on a slow disk the last of several waits for all the others */
+
 /* Two processes append at once: one chain. */
 static void appended_by_several(void **state) {
     enum { N_PROCESSES = 4, N_EACH = 25 };
@@ -383,7 +385,7 @@ static void appended_by_several(void **state) {
     store_close(open_store());
     for (int i = 0; i < N_PROCESSES; i++) {
         if (fork()) continue;
-        const store_opts o = {.path = db_path};
+        const store_opts o = {.path = db_path, .busy_ms = PATIENT_MS};
         store *s;
         int bad = store_open(&s, &o, NULL);
         for (int k = 0; k < N_EACH && !bad; k++) {
@@ -406,7 +408,7 @@ static void appended_by_several(void **state) {
 
 /* Several processes make the database at once: one wins, all can use it. */
 static void make_and_append(void) {
-    const store_opts o = {.path = db_path};
+    const store_opts o = {.path = db_path, .busy_ms = PATIENT_MS};
     store *s;
     galen_error why = {0};
     const store_audit a = {.action = "x"};

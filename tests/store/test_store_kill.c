@@ -2,6 +2,7 @@
  * GALEN_KILLS sets how often; GALEN_SEED the moments. */
 #include "store_help.h"
 
+#include <poll.h>
 #include <time.h>
 
 #include "base/rng.h"
@@ -121,6 +122,10 @@ static void killed_while_writing(void **state) {
             write_on(fds[1]);
         }
         (void)close(fds[1]);
+        if (round % 2) { /* a slow disk: once something was written, else at any moment, the making of the database too */
+            struct pollfd heard = {.fd = fds[0], .events = POLLIN};
+            assert_int_equal(poll(&heard, 1, 120000), 1);
+        }
         const struct timespec pause = {.tv_nsec = (long)(rng_uniform(seed, 0, (uint64_t)round) * 120e6)};
         (void)nanosleep(&pause, NULL);
         assert_int_equal(kill(child, SIGKILL), 0);

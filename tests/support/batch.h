@@ -31,7 +31,7 @@ typedef struct job {
     uint64_t id;
     int32_t ids[JOB_TOKENS];
     float logprobs[JOB_TOKENS], scores[JOB_TOKENS], embedding[TINY_EMBD], labels[3];
-    int32_t n_ids, n_scores, n_ends, n_last;
+    int32_t n_ids, n_scores, n_ends, n_last, place; /* place: which of all jobs to end */
     char text[JOB_TEXT];
     size_t n_text;
     galen_status st;
@@ -44,6 +44,7 @@ static const int32_t job_labels[3] = {5, 77, 200};
 
 static pthread_mutex_t jobs_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t jobs_changed = PTHREAD_COND_INITIALIZER;
+static int32_t n_jobs_ended;
 
 static bool job_take(void *user, const galen_chunk *c) {
     job *j = user;
@@ -74,6 +75,7 @@ static void job_end(void *user, const galen_end *end) {
     if (end->embedding) memcpy(j->embedding, end->embedding, sizeof j->embedding);
     if (end->label_logprobs) memcpy(j->labels, end->label_logprobs, sizeof j->labels);
     j->n_ends++;
+    j->place = ++n_jobs_ended;
     pthread_cond_broadcast(&jobs_changed);
     pthread_mutex_unlock(&jobs_lock);
 }
@@ -182,7 +184,7 @@ static galen_batcher_stats batch_stats(const galen_batcher *b) {
 static void batch_is_clean(galen_batcher *b) {
     assert_int_equal(galen_batcher_drain(b, 60000, NULL), GALEN_OK);
     galen_batcher_stats s = batch_stats(b);
-    for (int i = 0; i < 2000 && s.n_pages_used + s.n_running > 0; i++) { /* the thread sums up after the last callback */
+    for (int i = 0; i < 60000 && s.n_pages_used + s.n_running > 0; i++) { /* the thread sums up after the last callback */
         (void)usleep(1000);
         s = batch_stats(b);
     }
