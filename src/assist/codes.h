@@ -3,17 +3,18 @@
  * The file, little-endian:
  *   offset size  field
  *        0    8  "GALICD10"
- *        8    4  version, 1
+ *        8    4  version, 2
  *       12    4  year
- *       16   20  n_codes, n_names, n_words, n_postings, n_strings (bytes)
- *       36   28  release, NUL-padded: "ICD-10-CM 2026 (April 1)"
- *       64       codes     n_codes    x 20  code[8] (NUL-padded), title (in strings), bare (a code), flags (1: billable)
- *                names     n_names    x  8  code, n_words u16, kind u8 (0 title, 1 inclusion term, 2 synonym, 3 shortened), 0
- *                words     n_words    x 12  text (in strings), first posting, n postings; ordered by text's bytes
- *                postings  n_postings x  4  a name that has the word
- *                strings   n_strings        NUL-terminated, UTF-8
- * `bare` is the code for a name that says no more than this code's title: the "unspecified" or "without complications" child.
- * Every offset and index is checked when the file is opened. */
+ *       16   24  n_codes, n_names, n_words, n_postings, n_rules, n_strings (bytes)
+ *       40   32  release, NUL-padded: "ICD-10-CM 2026 (April 1)"
+ *       72       codes     n_codes    x 32  code[8] (NUL-padded), title (in strings), bare, left, right, both (codes), flags (1:
+ * billable) names     n_names    x  8  code, n_words u16, kind u8 (0 title, 1 inclusion term, 2 synonym, 3 shortened, 4 "NOS", 5
+ * note), 0 words     n_words    x 16  text (in strings), first posting, n postings, class (0 plain, 1 qualifier, 2 generic, 3
+ * context); ordered by text's bytes postings  n_postings x  4  a name that has the word rules     n_rules    x  8  a phrase, what
+ * it is read as (in strings); ordered by the phrase's bytes strings   n_strings        NUL-terminated, UTF-8 `bare` is the code
+ * for a name that says no more than this code's title: the "unspecified" or "without complications" child. `left`, `right`,
+ * `both`: the same condition of that side, or the code itself. Rules and classes are those of data/codes/words.txt. Every offset
+ * and index is checked when the file is opened. */
 #ifndef GALEN_ASSIST_CODES_H
 #define GALEN_ASSIST_CODES_H
 
@@ -29,9 +30,12 @@ typedef struct codes_words {
     int n;
 } codes_words;
 
-/** The words of a name that matter for the table, each once: lower case, no accents, American spelling, singular, without "of",
- *  "unspecified", "disease" ... As name_words in tools/make-icd10. */
-void codes_normal(const char *s, size_t n, codes_words *out);
+/** The words of a name in their order: lower case, no accents, American spelling, singular, prefixes joined, without "of",
+ *  "unspecified", "possible" ... As folded_words in tools/make-icd10. */
+void codes_fold(const char *s, size_t n, codes_words *out);
+
+/** Each word once. */
+void codes_once(codes_words *w);
 
 /** The table in bytes that live as long as *out. Errors as galen_codes_open. */
 galen_status codes_from_bytes(galen_codes **out, const void *bytes, size_t n, const char *name, galen_error *err);

@@ -5,10 +5,15 @@
 #include "assist/latin.h"
 #include "base/utf8.h"
 
-static const char *const stop_words[] = {"of",  "the",  "a",   "an",        "and",        "or",       "in", "to",
-                                         "by",  "with", "due", "for",       "on",         "at",       "as", "unspecified",
-                                         "nos", "nec",  "not", "elsewhere", "classified", "specified"};
-static const char *const soft_words[] = {"disease", "disorder", "syndrome"}; /* left out when another word is there */
+static const char *const stop_words[] = {"of",          "the",  "an",  "and", "or",        "in",         "to",
+                                         "by",          "with", "due", "for", "on",        "at",         "as",
+                                         "unspecified", "nos",  "nec", "not", "elsewhere", "classified", "specified"};
+/* Joined with the next word: "gastro-esophageal" is "gastroesophageal". */
+static const char *const prefixes[] = {"pre",     "post",    "non",    "gastro",  "auto",    "sub",    "pseudo",  "anti",
+                                       "hyper",   "hypo",    "para",   "peri",    "poly",    "micro",  "broncho", "cardio",
+                                       "cerebro", "musculo", "osteo",  "neuro",   "thrombo", "vulvo",  "utero",   "uretero",
+                                       "laryngo", "tracheo", "naso",   "oro",     "recto",   "ano",    "myo",     "endo",
+                                       "epi",     "cortico", "cranio", "cervico", "lumbo",   "thoraco"};
 /* What a clinician puts before a name that is not certain. */
 static const char *const doubt_words[] = {"possible", "probable", "suspected", "likely", "presumed", "query", "suspicion"};
 
@@ -54,19 +59,22 @@ static size_t fold_word(char *w, size_t n) {
 static void add_word(codes_words *out, char *w, size_t n) {
     n = fold_word(w, n);
     w[n] = '\0';
-    if (!n || out->n == CODES_MAX_WORDS || IS_ONE_OF(w, stop_words) || IS_ONE_OF(w, doubt_words)) return;
-    for (int i = 0; i < out->n; i++)
-        if (strcmp(out->text[i], w) == 0) return;
-    memcpy(out->text[out->n++], w, n + 1);
+    if (!n || IS_ONE_OF(w, stop_words) || IS_ONE_OF(w, doubt_words)) return;
+    char *last = out->n ? out->text[out->n - 1] : NULL;
+    if (last && IS_ONE_OF(last, prefixes) && strlen(last) + n < CODES_WORD_BYTES) {
+        memcpy(last + strlen(last), w, n + 1);
+        return;
+    }
+    if (out->n < CODES_MAX_WORDS) memcpy(out->text[out->n++], w, n + 1);
 }
 
-static void drop_soft(codes_words *out) {
+void codes_once(codes_words *out) {
     int n = 0;
-    for (int i = 0; i < out->n; i++) n += !IS_ONE_OF(out->text[i], soft_words);
-    if (!n || n == out->n) return;
-    n = 0;
-    for (int i = 0; i < out->n; i++)
-        if (!IS_ONE_OF(out->text[i], soft_words)) memmove(out->text[n++], out->text[i], CODES_WORD_BYTES);
+    for (int i = 0; i < out->n; i++) {
+        bool is_new = true;
+        for (int k = 0; k < n; k++) is_new &= strcmp(out->text[k], out->text[i]) != 0;
+        if (is_new && n++ != i) memmove(out->text[n - 1], out->text[i], CODES_WORD_BYTES);
+    }
     out->n = n;
 }
 
@@ -78,7 +86,7 @@ static char fold_char(uint32_t cp) {
     return latin_base(cp);
 }
 
-void codes_normal(const char *s, size_t n, codes_words *out) {
+void codes_fold(const char *s, size_t n, codes_words *out) {
     char w[CODES_WORD_BYTES];
     size_t n_word = 0;
     out->n = 0;
@@ -96,5 +104,4 @@ void codes_normal(const char *s, size_t n, codes_words *out) {
         n_word = 0;
     }
     if (n_word) add_word(out, w, n_word);
-    drop_soft(out);
 }

@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 
 DATA = os.environ.get("GALEN_DATA", "../shared/data")
@@ -75,11 +76,11 @@ def table_file():
 def read_codes(path):
     """{code: title} from the file itself, by its drawn format."""
     b = open(path, "rb").read()
-    n = [int.from_bytes(b[16 + 4 * k:20 + 4 * k], "little") for k in range(5)]
-    strings = len(b) - n[4]
+    n = [int.from_bytes(b[16 + 4 * k:20 + 4 * k], "little") for k in range(6)]
+    strings = len(b) - n[5]
     out = {}
     for k in range(n[0]):
-        row = b[64 + 20 * k:84 + 20 * k]
+        row = b[72 + 32 * k:104 + 32 * k]
         at = strings + int.from_bytes(row[8:12], "little")
         out[row[:8].rstrip(b"\0").decode()] = b[at:b.index(b"\0", at)].decode()
     return out
@@ -133,6 +134,12 @@ def main():
         table.find(name)
         times.append(time.process_time() - start)
     print(f"a lookup: median {sorted(times)[len(times) // 2] * 1e3:.2f} ms, longest {max(times) * 1e3:.2f} ms of processor time")
+    with tempfile.TemporaryDirectory() as d:
+        small = os.path.join(d, "table")
+        subprocess.run([sys.executable, "tools/make-icd10", small, "--tabular", "tests/assist/icd10/tabular.xml", "--data", "tests/assist/icd10"],
+                       stdout=subprocess.DEVNULL, check=True)
+        check("tests/fuzz/corpus/codes/table is what tools/make-icd10 makes of tests/assist/icd10",
+              open(small, "rb").read() == open("tests/fuzz/corpus/codes/table", "rb").read())
     env = {**os.environ, "GALEN_SHARE": os.path.dirname(path)}
     p = subprocess.run([GALEN, "codes", "copd", "--json"], stdout=subprocess.PIPE, env=env, check=False)
     check("galen codes --json", p.returncode == 0 and json.loads(p.stdout)["code"] == "J44.9")

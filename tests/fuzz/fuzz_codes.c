@@ -16,7 +16,7 @@ static void find(const galen_codes *c, const char *name, size_t len) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     galen_codes *c = NULL;
     codes_words words;
-    codes_normal((const char *)data, n, &words);
+    codes_fold((const char *)data, n, &words);
     for (int i = 0; i < words.n; i++)
         if (!words.text[i][0] || strlen(words.text[i]) >= CODES_WORD_BYTES) abort();
     if (codes_from_bytes(&c, data, n, "fuzz", NULL)) return 0;
