@@ -5,10 +5,10 @@
  *   past:concept        present or past;  said:concept  mentioned in any way, also denied
  *   denied:concept
  *   age < 3mo           also years (no unit), w, d; temp (C) hr rr spo2 sbp dbp glucose (mmol/L) gcs weeks (of pregnancy)
- *                       days (a duration said) shock (hr / sbp) and the laboratory's: inr, per litre potassium_mmol sodium_mmol
- * hb_g platelet_count neutrophil_count (10^9) ketones_mmol lactate_mmol crp_mg calcium_mmol. < looks at the smallest value said,
- * > at the largest; a number that was not said makes the comparison false. [a & b]             both in one sentence; of numbers
- * only days, and no past: or said: inside
+ *                       days (a duration said) shock (hr / sbp), of the laboratory inr potassium_mmol sodium_mmol hb_g
+ *                       platelet_count neutrophil_count ketones_mmol lactate_mmol crp_mg calcium_mmol. < looks at the
+ *                       smallest value said, > at the largest; a number that was not said makes the comparison false.
+ *   [a & b]             both in one sentence; of numbers only days, and no past: or said: inside
  *
  * No recursion: shunting-yard with a stack of MAX_STACK. */
 #include <math.h>

@@ -73,6 +73,26 @@ static bool has_begun(const triage_rules *r, const sentence *s, const hit *h) {
     return false;
 }
 
+/* "My mum had a fit": the relative is the patient. Where the sentence names an age, a time long past or the one who writes, it is
+ * the family's history: "Dad had a heart attack at 50". */
+static bool is_told_of_relative(const triage_rules *r, const sentence *s, const hit *h) {
+    static const char *const asides[] = {"i",           "im",          "ive",  "me",    "died",   "age",   "aged",
+                                         "grandmother", "grandfather", "aunt", "uncle", "cousin", "family"};
+    const token *verb = &s->tokens[h->last];
+    if (verb->n != 3 || memcmp(verb->text, "had", 3) != 0) return false;
+    for (int k = 0; k < s->n_hits; k++)
+        if (!s->hits[k].is_hidden &&
+            (r->concepts[s->hits[k].id].cue == CUE_PAST_AFTER || r->concepts[s->hits[k].id].cue == CUE_PAST))
+            return false;
+    for (int k = 0; k < s->n_tokens; k++) {
+        const token *t = &s->tokens[k];
+        if (k > 0 && t->is_digits && s->tokens[k - 1].n == 2 && memcmp(s->tokens[k - 1].text, "at", 2) == 0) return false;
+        for (size_t w = 0; w < sizeof asides / sizeof *asides; w++)
+            if (t->n == strlen(asides[w]) && memcmp(t->text, asides[w], t->n) == 0) return false;
+    }
+    return true;
+}
+
 static void apply(const triage_rules *r, sentence *s, const cue_marks *m, const hit *h) {
     const int next = h->last + 1, before = h->first - 1;
     switch ((cue_kind)r->concepts[h->id].cue) {
@@ -86,10 +106,11 @@ static void apply(const triage_rules *r, sentence *s, const cue_marks *m, const 
         if (segment_end(s, h->last) == next || m->starts[next]) backward(s, m, before, IS_NEGATED);
         break;
     case CUE_FAMILY:
-        forward(s, m, next, IS_FAMILY, MAX_TOKENS, false);
+        if (!is_told_of_relative(r, s, h)) forward(s, m, next, IS_FAMILY, MAX_TOKENS, false);
         break;
-    case CUE_FAMILY_AFTER:
-        backward(s, m, before, IS_FAMILY);
+    case CUE_FAMILY_AFTER: /* "stroke in her mother", not "the box in my brother's chest" */
+        if (segment_end(s, h->last) == next || m->starts[next] || token_has(&s->tokens[next], SYM_BREAKS))
+            backward(s, m, before, IS_FAMILY);
         break;
     case CUE_PAST:
         forward(s, m, next, IS_PAST, MAX_TOKENS, false);
