@@ -200,17 +200,21 @@ install: all
 	ln -sf libgalen.so.$(VERSION) '$(DESTDIR)$(PREFIX)/lib/libgalen.so.0'
 	ln -sf libgalen.so.0 '$(DESTDIR)$(PREFIX)/lib/libgalen.so'
 	install -m 644 include/galen/*.h '$(DESTDIR)$(PREFIX)/include/galen/'
-	install -d '$(DESTDIR)$(PREFIX)/share/man/man1' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions'
+	install -d '$(DESTDIR)$(PREFIX)/share/man/man1' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' \
+	    '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
 	if [ -e '$(ICD10)' ]; then install -d '$(DESTDIR)$(PREFIX)/share/galen' && install -m 644 '$(ICD10)' '$(DESTDIR)$(PREFIX)/share/galen/icd10cm.bin'; fi
 	$(B)/galen help --man > '$(DESTDIR)$(PREFIX)/share/man/man1/galen.1'
 	$(B)/galen completions bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/galen'
+	$(B)/galen completions zsh > '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_galen'
+	$(B)/galen completions fish > '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/galen.fish'
 	PREFIX='$(PREFIX)' VERSION='$(VERSION)' tools/build-info pkg-config > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/galen.pc'
 uninstall:
 	rm -rf '$(DESTDIR)$(PREFIX)/include/galen'
 	rm -f '$(DESTDIR)$(PREFIX)/share/galen/icd10cm.bin'
-	rm -f '$(DESTDIR)$(PREFIX)/share/man/man1/galen.1' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/galen'
+	rm -f '$(DESTDIR)$(PREFIX)/share/man/man1/galen.1' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/galen' \
+	    '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_galen' '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/galen.fish'
 	rm -f '$(DESTDIR)$(PREFIX)/lib/galen/libgalen-cuda.so'
-	-rmdir '$(DESTDIR)$(PREFIX)/lib/galen' 2>/dev/null
+	rmdir '$(DESTDIR)$(PREFIX)/lib/galen' '$(DESTDIR)$(PREFIX)/share/galen' 2>/dev/null || true
 	rm -f '$(DESTDIR)$(PREFIX)/bin/galen' '$(DESTDIR)$(PREFIX)'/lib/libgalen.* '$(DESTDIR)$(PREFIX)/lib/pkgconfig/galen.pc'
 
 clean:
@@ -220,7 +224,7 @@ help:
 	@echo 'make                  build build/galen, build/libgalen.a and build/libgalen.so, and the GPU plugin where nvcc is'
 	@echo 'make all              the same without the GPU plugin'
 	@echo 'make icd10            build build/share/icd10cm.bin, the ICD-10-CM table (make tries it once by itself)'
-	@echo 'make demo             install what is needed, build, fetch a small model (93 MB, once), run a first differential'
+	@echo 'make demo             install what is needed, build, fetch a small model (98 MB, once), run a first differential'
 	@echo 'make test             install what tests need, build, run every test; make test STEPS="unit golden" runs some'
 	@echo 'make cuda             build the GPU plugin, build/libgalen-cuda.so (needs nvcc; GALEN_CUDA_ARCHS=90 narrows it)'
 	@echo 'make portable         build/portable: program, plugin and every library, to carry to another machine'

@@ -191,17 +191,15 @@ galen_status bench_parallel(const galen_model *m, int32_t n_seqs, int32_t n_prom
 
 /* ---------------------------------------------------------------- the plan */
 
-/* A row as it begins; it counts from publish on. */
-static bench_row *begin_row(cli *c, bench_run *r, bench_kind kind, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-static bench_row *begin_row(cli *c, bench_run *r, bench_kind kind, const char *fmt, ...) {
-    va_list ap;
-    bench_row *row = &r->rows[r->n_rows];
-    *row = (bench_row){.kind = kind};
-    va_start(ap, fmt);
-    (void)vsnprintf(row->name, sizeof row->name, fmt, ap);
-    va_end(ap);
-    term_progress_text(c, row->name);
-    return row;
+/* A row as it begins, named by what it holds; it counts from publish on. */
+static void begin_row(cli *c, bench_run *r, bench_row row) {
+    char *const name = row.name;
+    if (row.kind == BENCH_PREFILL) (void)snprintf(name, sizeof row.name, "prefill %d", row.n_prompt);
+    if (row.kind == BENCH_DECODE) (void)snprintf(name, sizeof row.name, "decode %d", row.n_generate);
+    if (row.depth) (void)snprintf(name, sizeof row.name, "decode %d at %d", row.n_generate, row.depth);
+    if (row.kind == BENCH_PARALLEL) (void)snprintf(name, sizeof row.name, "%d in parallel", row.n_parallel);
+    r->rows[r->n_rows] = row;
+    term_progress_text(c, name);
 }
 
 void bench_publish(bench_run *r, const double *values, int n) {
@@ -218,9 +216,7 @@ static galen_status all_decodes(cli *c, galen_session *s, const galen_model *m, 
     for (int k = 0; k < 2 && !st && plan->n_generate; k++) {
         const int32_t depth = k ? plan->depth : 0;
         if (k && !depth) break;
-        bench_row *row = begin_row(c, out, BENCH_DECODE, depth ? "decode %d at %d" : "decode %d", plan->n_generate, depth);
-        row->n_generate = plan->n_generate;
-        row->depth = depth;
+        begin_row(c, out, (bench_row){.kind = BENCH_DECODE, .n_generate = plan->n_generate, .depth = depth});
         st = bench_decode(s, m, depth, plan->n_generate, plan->warmups, plan->repeats, values, err);
         if (!st) bench_publish(out, values, plan->repeats);
     }
@@ -238,17 +234,16 @@ galen_status bench_all(cli *c, const galen_model *m, const bench_plan *plan, ben
     (void)snprintf(out->device, sizeof out->device, "%s", galen_model_get_info(m).device);
     galen_status st = galen_session_open(&s, m, &so, err);
     if (!st && plan->n_prompt) {
-        begin_row(c, out, BENCH_PREFILL, "prefill %d", plan->n_prompt)->n_prompt = plan->n_prompt;
+        begin_row(c, out, (bench_row){.kind = BENCH_PREFILL, .n_prompt = plan->n_prompt});
         st = bench_prefill(s, m, plan->n_prompt, plan->warmups, plan->repeats, values, err);
         if (!st) bench_publish(out, values, plan->repeats);
     }
     if (!st) st = all_decodes(c, s, m, plan, out, err);
     galen_session_close(s);
     if (!st && plan->parallel && plan->n_generate) {
-        bench_row *row = begin_row(c, out, BENCH_PARALLEL, "%d in parallel", plan->parallel);
-        row->n_parallel = plan->parallel;
-        row->n_prompt = 128;
-        row->n_generate = plan->n_generate;
+        begin_row(
+            c, out,
+            (bench_row){.kind = BENCH_PARALLEL, .n_prompt = 128, .n_generate = plan->n_generate, .n_parallel = plan->parallel});
         st = bench_parallel(m, plan->parallel, 128, plan->n_generate, plan->warmups, plan->repeats, values, err);
         if (!st) bench_publish(out, values, plan->repeats);
     }

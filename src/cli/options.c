@@ -42,6 +42,7 @@ enum {
     V_KEEPS = V_DIAGNOSE | V_COMPLETE | V_CHAT | V_BENCH | V_TUNE,          /* writes to the database */
     V_JSON = V_STORE | V_PLAN | V_BENCH | V_TUNE | V_PS | V_MONITOR | V_DOCTOR | V_EXPLAIN | V_DIAGNOSE | V_CALIBRATE |
              V_COMPLETE | V_SHOW | V_TOKENIZE | V_VERSION | V_LOGITS | V_SYNTH | V_CHAT | V_TRIAGE | V_CODES | V_EVAL,
+    V_CASES = V_DIAGNOSE | V_CALIBRATE | V_EVAL, /* the assistant alone */
     V_READS_TEXT = V_DIAGNOSE | V_COMPLETE | V_TOKENIZE | V_TRIAGE,
 };
 
@@ -67,7 +68,7 @@ const verb_row cli_verbs[] = {
      "nothing "
      "fits well enough. Understands abbreviations (COPD, MI), British spelling, eponyms and a wrong letter.",
      V_CODES, 1, verb_codes},
-    {"calibrate", "[MODEL]", "make a model's confidences mean something, from labelled cases",
+    {"calibrate", "[MODEL] --cases FILE", "make a model's confidences mean something, from labelled cases",
      "Reads --cases, one JSON object a line: {\"text\": \"what the patient says\", \"diagnosis\": \"Pneumonia\"}, or "
      "AgentClinic's "
      "OSCE form. Half of the cases fit a temperature and a weight, the other half measures them: ECE, Brier, AUROC with 95 % "
@@ -154,8 +155,10 @@ const verb_row cli_verbs[] = {
      V_STATS, 0, verb_stats},
     {"version", "", "the version and how it was built", "Prints the version.", V_VERSION, 0, verb_version},
     {"help", "[VERB]", "this help, or a verb's; --man writes the man page", "Prints help.", V_HELP, 1, verb_help},
-    {"completions", "bash", "completions for a shell",
-     "Prints a script for the shell named. For bash: galen completions bash > ~/.local/share/bash-completion/completions/galen",
+    {"completions", "SHELL", "completions for bash, zsh or fish",
+     "Prints a script for the shell named. bash: galen completions bash > ~/.local/share/bash-completion/completions/galen - "
+     "zsh: galen completions zsh > a folder of $fpath, as _galen - fish: galen completions fish > "
+     "~/.config/fish/completions/galen.fish",
      V_COMPLETIONS, 1, verb_completions},
 };
 const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];
@@ -199,7 +202,9 @@ const option_row cli_options[] = {
     {"seed", 's', OPT_INT, "N", "seed of the random choice; the same seed gives the same text (default 0)", NULL, 0,
      9223372036854775807.0, AT(seed), V_WRITES | V_SYNTH | V_CALIBRATE | V_EVAL},
     {"ctx", 'c', OPT_INT, "N", "context in tokens, 4k is 4096 (default: the model's own, at most 4096)", NULL, 1, INT_MAX_,
-     AT(ctx), V_PLACES | V_SHOW},
+     AT(ctx), (V_PLACES & ~(uint32_t)V_CASES) | V_SHOW},
+    {"ctx", 'c', OPT_INT, "N", "context of a case in tokens, 4k is 4096 (default: the model's own, at most 2048)", NULL, 1,
+     INT_MAX_, AT(ctx), V_CASES},
     {"batch", 'b', OPT_INT, "N", "prompt tokens evaluated together (default 512)", NULL, 1, 65536, AT(batch), V_PLACES},
     {"ubatch", 0, OPT_INT, "N", "rows in one pass through the devices, no more than --batch (default: the batch)", NULL, 1, 65536,
      AT(ubatch), V_PLACES},
@@ -233,9 +238,9 @@ const option_row cli_options[] = {
      V_TOKENIZE | V_COMPLETE},
     {"ids", 0, OPT_FLAG, NULL, "print a JSON array of ids", NULL, 0, 0, AT(ids), V_TOKENIZE},
     {"tokens", 0, OPT_STR, "IDS", "token ids, 1,5,7; - reads them from standard input", NULL, 0, 0, AT(tokens), V_LOGITS},
-    {"out", 'o', OPT_STR, "PATH",
-     "file to write; eval: to append a result to for each case, and not to run again those that are in it", NULL, 0, 0, AT(out),
-     V_LOGITS | V_HISTORY | V_EVAL},
+    {"out", 'o', OPT_STR, "PATH", "file to write", NULL, 0, 0, AT(out), V_LOGITS | V_HISTORY},
+    {"out", 'o', OPT_STR, "PATH", "append a result for each case to this file, and do not run again those that are in it", NULL,
+     0, 0, AT(out), V_EVAL},
     {"host", 0, OPT_STR, "ADDRESS", "IP address to serve at (default 127.0.0.1: this machine alone)", NULL, 0, 0, AT(host),
      V_SERVE},
     {"port", 0, OPT_INT, "N", "port; 0: any free one (default 8737)", NULL, 0, 65535, AT(port), V_SERVE},
@@ -292,8 +297,8 @@ const option_row cli_options[] = {
      V_STORE | V_KEEPS},
     {"no-history", 0, OPT_FLAG, NULL, "write nothing to the database", NULL, 0, 0, AT(no_history), V_KEEPS},
     {"to", 0, OPT_STR, "FORMAT", "of an export (default markdown)", "text|markdown|json|html|fhir", 0, 0, AT(format), V_HISTORY},
-    {"limit", 0, OPT_INT, "N", "rows at most (default 20; 0: all); eval: cases (default all)", NULL, 0, INT_MAX_, AT(limit),
-     V_HISTORY | V_AUDIT | V_EVAL},
+    {"limit", 0, OPT_INT, "N", "rows at most (default 20; 0: all)", NULL, 0, INT_MAX_, AT(limit), V_HISTORY | V_AUDIT},
+    {"limit", 0, OPT_INT, "N", "cases at most (default: all)", NULL, 0, INT_MAX_, AT(limit), V_EVAL},
     {"before", 0, OPT_INT, "ID", "cases older than that one: the next page", NULL, 1, 9223372036854775807.0, AT(before),
      V_HISTORY},
     {"turns", 0, OPT_INT, "N", "turns that a branch takes over (default: all)", NULL, 0, INT_MAX_, AT(turns), V_HISTORY},

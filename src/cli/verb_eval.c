@@ -51,7 +51,7 @@ static cli_exit check(const work *w) {
     cli *c = w->c;
     const cli_args *a = &c->args;
     if (a->from && a->n_positional) return usage(c, "--from makes the report of earlier results; it takes no cases");
-    if (!a->from && !a->n_positional) return usage(c, "it needs FILE: labelled cases, one JSON object a line, or --from RESULTS");
+    if (!a->from && !a->n_positional) return usage(c, "no FILE: labelled cases, one JSON object a line, or --from RESULTS");
     if (a->no_model && a->model) return usage(c, "both --model and --no-model");
     if (a->no_model && a->svg) return usage(c, "--svg plots a model's confidences; with --no-model there are none");
     if (a->from && a->out) return usage(c, "--from reads results, --out writes them; give one");

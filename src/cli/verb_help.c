@@ -1,4 +1,4 @@
-/* Help, the man page and shell completions: three renderings of the two tables. */
+/* Help and the man page: renderings of the two tables. */
 #include <string.h>
 
 #include "cli/options.h"
@@ -148,47 +148,5 @@ cli_exit verb_help(cli *c) {
         return CLI_USAGE;
     }
     help_verb(c, v);
-    return CLI_DONE;
-}
-
-/* ------------------------------------------------------------ completions */
-
-static void bash_verb(const verb_row *v) {
-    (void)printf("    %s) words=\"", v->name);
-    for (size_t i = 0; i < cli_n_options; i++) {
-        if (cli_options[i].verbs & v->bit) (void)printf("--%s ", cli_options[i].name);
-    }
-    (void)printf("\" ;;\n");
-}
-
-static void bash_choices(const option_row *o) {
-    (void)printf("    --%s) words=\"", o->name);
-    for (const char *p = o->choices; *p; p++) (void)putchar(*p == '|' ? ' ' : *p);
-    (void)printf("\"; COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")); return ;;\n");
-}
-
-static void bash_script(void) {
-    (void)printf("# Written by: galen completions bash\n_galen() {\n    local cur=${COMP_WORDS[COMP_CWORD]} "
-                 "prev=${COMP_WORDS[COMP_CWORD-1]} words=\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words=\"");
-    for (size_t i = 0; i < cli_n_verbs; i++) (void)printf("%s ", cli_verbs[i].name);
-    (void)printf("\"\n        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n        return\n    fi\n    case $prev in\n");
-    for (size_t i = 0; i < cli_n_options; i++) {
-        if (cli_options[i].choices) bash_choices(&cli_options[i]);
-    }
-    (void)printf("    esac\n    case ${COMP_WORDS[1]} in\n");
-    for (size_t i = 0; i < cli_n_verbs; i++) bash_verb(&cli_verbs[i]);
-    (void)printf(
-        "    esac\n    case $cur in\n    -*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n    *)\n"
-        "        local data=${XDG_DATA_HOME:-$HOME/.local/share}/galen/models\n"
-        "        COMPREPLY=($(compgen -f -- \"$cur\") $(cd \"$data\" 2>/dev/null && compgen -f -X '!*.gguf' -- \"$cur\"))\n"
-        "        ;;\n    esac\n}\ncomplete -o filenames -F _galen galen\n");
-}
-
-cli_exit verb_completions(cli *c) {
-    if (c->args.n_positional == 0 || strcmp(c->args.positional[0], "bash") != 0) {
-        term_error(c, "completions: the shells known are: bash");
-        return CLI_USAGE;
-    }
-    bash_script();
     return CLI_DONE;
 }

@@ -89,7 +89,7 @@ def test_usage():
     expect(2, "'klingon' is not one of", *DIAGNOSE[:3], "--chat-format", "klingon", SYMPTOMS)
     expect(2, "as an argument and by --file", "diagnose", MODEL, SYMPTOMS, "--file", "a")
     expect(2, "No such file", *DIAGNOSE, "--file", os.path.join(WORK, "nothing"))
-    expect(2, "the shells known are: bash", "completions", "fish")
+    expect(2, "for which shell? bash, zsh or fish", "completions", "ksh")
     check(run("show", "\x1b[31m.gguf").stderr.count(b"\x1b") == 0, "a name with an escape sequence reached the terminal")
     for full in ("show", "tokenize", "help"):
         with open("/dev/full", "wb") as f:
@@ -200,14 +200,18 @@ def test_show_and_help():
     check(answer() == answer("help") == answer("--help"), "no verb, help and --help are one")
     verbs = re.findall(r"^  ([a-z]+)  ", text(answer("help")), re.M)
     check({"diagnose", "complete", "chat", "show", "tokenize", "logits", "synth", "version", "help"} <= set(verbs), "verbs in help")
-    man, bash = text(answer("help", "--man")), text(answer("completions", "bash"))
+    man, bash, zsh, fish = text(answer("help", "--man")), *(text(answer("completions", shell)) for shell in ("bash", "zsh", "fish"))
+    for shell, script in (("bash", bash), ("zsh", zsh), ("fish", fish)):  # parsed where the shell is
+        if shutil.which(shell):
+            p = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, check=False)
+            check(p.returncode == 0 and not p.stderr, f"completions {shell}: {p.stderr}")
     for v in verbs:
         page = text(answer("help", v))
         check(page == text(answer(v, "--help")), f"galen {v} --help")
-        check(f"\\fB{v}\\fR" in man and f"    {v})" in bash, f"{v} in the man page and the completions")
+        check(f"\\fB{v}\\fR" in man and f"    {v})" in bash and f"\n  {v})" in zsh and f" -a {v} -d" in fish, f"{v} in the man page and the completions")
         for option in re.findall(r"--([a-z-]+)", page.split("Options")[1]):
             check("\\-\\-" + option.replace("-", "\\-") in man, f"--{option} in the man page")
-            check(f"--{option} " in bash, f"--{option} in the completions")
+            check(f"--{option} " in bash and f"--{option}[" in zsh.replace("}'", "") and f" -l {option} " in fish, f"--{option} in the completions")
     script = bash + '\nCOMP_WORDS=(galen complete --kv-type ""); COMP_CWORD=3; _galen; echo "${COMPREPLY[*]}"\n' \
         'COMP_WORDS=(galen dia); COMP_CWORD=1; _galen; echo "${COMPREPLY[*]}"\nCOMP_WORDS=(galen show --te); COMP_CWORD=2; _galen; echo "${COMPREPLY[*]}"\n'
     got = subprocess.run(["bash", "-c", script], capture_output=True, env=env()).stdout.split(b"\n")
