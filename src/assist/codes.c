@@ -70,8 +70,9 @@ static galen_status check_rows(const galen_codes *c, const char *name, galen_err
         {c->codes, c->n_codes, CODE_ROW, CODE_RIGHT, c->n_codes, "a code of the right"},
         {c->codes, c->n_codes, CODE_ROW, CODE_BOTH, c->n_codes, "a code of both sides"},
         {c->names, c->n_names, NAME_ROW, 0, c->n_codes, "a name's code"},
-        {c->words, c->n_words, WORD_ROW, 0, c->n_strings, "a word at"},
-        {c->words, c->n_words, WORD_ROW, 12, N_CLASSES, "a word's class"},
+        {c->words, c->n_words, WORD_ROW, WORD_TEXT, c->n_strings, "a word at"},
+        {c->words, c->n_words, WORD_ROW, WORD_CLASS, N_CLASSES, "a word's class"},
+        {c->words, c->n_words, WORD_ROW, WORD_OPPOSITE, c->n_words, "a word's opposite"},
         {c->postings, c->n_postings, 4, 0, c->n_names, "a posting"},
         {c->rules, c->n_rules, RULE_ROW, 0, c->n_strings, "a phrase at"},
         {c->rules, c->n_rules, RULE_ROW, 4, c->n_strings, "a phrase's meaning at"},
@@ -82,7 +83,8 @@ static galen_status check_rows(const galen_codes *c, const char *name, galen_err
         if (st) return st;
     }
     for (uint32_t i = 0; i < c->n_words; i++) {
-        const uint64_t end = (uint64_t)codes_u32(c->words, i, WORD_ROW, 4) + codes_u32(c->words, i, WORD_ROW, 8);
+        const uint64_t end =
+            (uint64_t)codes_u32(c->words, i, WORD_ROW, WORD_FIRST) + codes_u32(c->words, i, WORD_ROW, WORD_COUNT);
         if (end > c->n_postings) return malformed(name, i, "postings to", end, c->n_postings, err);
     }
     return GALEN_OK;
@@ -106,7 +108,7 @@ static bool weigh(galen_codes *c) {
     if (!c->idf || !c->weight || !c->grams) return false;
     c->rarest = logf(1.0f + (float)c->n_names);
     for (uint32_t w = 0; w < c->n_words; w++) {
-        const uint32_t first = codes_u32(c->words, w, WORD_ROW, 4), n = codes_u32(c->words, w, WORD_ROW, 8);
+        const uint32_t first = codes_u32(c->words, w, WORD_ROW, WORD_FIRST), n = codes_u32(c->words, w, WORD_ROW, WORD_COUNT);
         const uint32_t class = codes_class(c, w);
         c->idf[w] = logf(1.0f + (float)c->n_names / (float)(n ? n : 1));
         if ((class == CLASS_QUALIFIER || class == CLASS_GENERIC) && c->idf[w] > most) c->idf[w] = most;

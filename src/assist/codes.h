@@ -9,7 +9,7 @@
  *       40   32  release, NUL-padded: "ICD-10-CM 2026 (April 1)"
  *       72       codes     n_codes    x 32  code[8] (NUL-padded), title (in strings), bare, left, right, both (codes), flags (1:
  * billable) names     n_names    x  8  code, n_words u16, kind u8 (0 title, 1 inclusion term, 2 synonym, 3 shortened, 4 "NOS", 5
- * note), 0 words     n_words    x 16  text (in strings), first posting, n postings, class (0 plain, 1 qualifier, 2 generic, 3
+ * note), 0 words     n_words    x 20  text (in strings), first posting, n postings, class (0 plain, 1 qualifier, 2 generic, 3
  * context); ordered by text's bytes postings  n_postings x  4  a name that has the word rules     n_rules    x  8  a phrase, what
  * it is read as (in strings); ordered by the phrase's bytes strings   n_strings        NUL-terminated, UTF-8 `bare` is the code
  * for a name that says no more than this code's title: the "unspecified" or "without complications" child. `left`, `right`,

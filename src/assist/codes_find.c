@@ -13,7 +13,7 @@ enum { MAX_NEAR = 6, MAX_NAME = 512, MAX_PHRASE = 4, MAX_PHRASE_BYTES = MAX_PHRA
  * of tests/assist/code_names.txt. A qualifier ("acute") that only one of the two has says little; a context ("of newborn") that
  * only the table's name has says that this is another condition. */
 static const float both_have[N_CLASSES] = {1.0f, 0.5f, 0.3f, 1.0f, 0.8f, 0.1f, 1.0f};
-static const float asked_has[N_CLASSES] = {1.5f, 0.3f, 0.4f, 1.5f, 0.5f, 0.05f, 1.5f};
+static const float asked_has[N_CLASSES] = {1.5f, 0.3f, 0.4f, 3.0f, 0.5f, 0.05f, 1.5f};
 static const float name_has[N_CLASSES] = {1.0f, 0.5f, 0.25f, 2.0f, 0.6f, 0.05f, 1.5f};
 
 float codes_extra_cost(uint32_t class) {
@@ -170,8 +170,8 @@ static void rewrite(const galen_codes *c, codes_words *w) {
 
 static void add_names(search *x, near_word w, float asked) {
     const galen_codes *c = x->c;
-    const uint32_t first = codes_u32(c->words, w.word, WORD_ROW, 4), n = codes_u32(c->words, w.word, WORD_ROW, 8),
-                   class = codes_class(c, w.word);
+    const uint32_t first = codes_u32(c->words, w.word, WORD_ROW, WORD_FIRST),
+                   n = codes_u32(c->words, w.word, WORD_ROW, WORD_COUNT), class = codes_class(c, w.word);
     const float idf = c->idf[w.word];
     for (uint32_t k = 0; k < n; k++) {
         const uint32_t name = codes_u32(c->postings, first + k, 4, 0);
@@ -180,6 +180,23 @@ static void add_names(search *x, near_word w, float asked) {
         s->both += both_have[class] * w.likeness * idf;
         s->asked += asked;
         s->name += name_has[class] * idf;
+    }
+}
+
+/* Names that have the opposite of a word that is asked: "lower" for "upper". Nothing where both are asked ("acute on chronic").
+ */
+static void oppose_names(search *x, const codes_words *q, uint32_t word) {
+    const float cost = 2.0f;
+    const galen_codes *c = x->c;
+    const uint32_t opposite = codes_u32(c->words, word, WORD_ROW, WORD_OPPOSITE);
+    if (opposite == word) return;
+    for (int i = 0; i < q->n; i++)
+        if (strcmp(q->text[i], codes_word(c, opposite)) == 0) return;
+    const uint32_t first = codes_u32(c->words, opposite, WORD_ROW, WORD_FIRST),
+                   n = codes_u32(c->words, opposite, WORD_ROW, WORD_COUNT);
+    for (uint32_t k = 0; k < n; k++) {
+        sums *s = &x->sums[codes_u32(c->postings, first + k, 4, 0)];
+        if (s->both > 0.0f) s->name -= cost * c->idf[opposite];
     }
 }
 
@@ -220,6 +237,10 @@ static void search_words(search *x, const codes_words *q, float discount) {
         const float asked = n ? asked_has[codes_class(c, near[0].word)] * c->idf[near[0].word] : c->rarest;
         total += asked;
         for (int k = 0; k < n; k++) add_names(x, near[k], asked);
+    }
+    for (int i = 0; i < q->n; i++) {
+        uint32_t at;
+        if (find_word(c, q->text[i], &at)) oppose_names(x, q, at);
     }
     for (uint32_t k = 0; k < x->n_touched; k++) {
         const uint32_t name = x->touched[k];
@@ -269,24 +290,51 @@ static void search_parts(search *x, const char *name, size_t len) {
     }
 }
 
-/* "Atrial fibrillation with rapid ventricular response": what stands before such a word. "ACE inhibitor-induced cough": what
- * behind. */
+static bool has_context(const galen_codes *c, const char *s, size_t n) {
+    codes_words q;
+    codes_fold(s, n, &q);
+    rewrite(c, &q);
+    for (int i = 0; i < q.n; i++) {
+        uint32_t at;
+        if (find_word(c, q.text[i], &at) && codes_class(c, at) == CLASS_CONTEXT) return true;
+    }
+    return false;
+}
+
+/* "Atrial fibrillation with rapid ventricular response": what stands before such a word, but for "x in pregnancy", which is no x.
+ * "ACE inhibitor-induced cough": what stands behind. */
 static void search_around(search *x, const char *name, size_t len) {
     static const struct {
         const char *word;
-        bool is_before;
-    } joints[] = {{" with ", true},       {" without ", true},  {" due to ", true},   {" secondary to ", true},
-                  {" caused by ", true},  {" from ", true},     {" in ", true},       {" related to ", true},
-                  {" following ", true},  {"-induced ", false}, {" induced ", false}, {"-related ", false},
-                  {"-associated ", false}};
+        float share;
+        enum { BEFORE, BEFORE_PLAIN, BEHIND } what;
+    } joints[] = {{" with ", 0.82f, BEFORE},
+                  {" without ", 0.82f, BEFORE},
+                  {" due to ", 0.75f, BEFORE},
+                  {" secondary to ", 0.75f, BEFORE},
+                  {" caused by ", 0.75f, BEFORE},
+                  {" related to ", 0.75f, BEFORE},
+                  {" vs ", 0.75f, BEFORE},
+                  {" vs. ", 0.75f, BEFORE},
+                  {" versus ", 0.75f, BEFORE},
+                  {" or ", 0.75f, BEFORE},
+                  {" from ", 0.75f, BEFORE_PLAIN},
+                  {" in ", 0.75f, BEFORE_PLAIN},
+                  {" following ", 0.75f, BEFORE_PLAIN},
+                  {"-induced ", 0.7f, BEHIND},
+                  {" induced ", 0.7f, BEHIND},
+                  {"-related ", 0.7f, BEHIND},
+                  {"-associated ", 0.7f, BEHIND}};
     for (size_t i = 0; i < sizeof joints / sizeof joints[0]; i++) {
         const size_t n = strlen(joints[i].word);
         for (size_t at = 1; at + n < len; at++) {
             if (strncasecmp(name + at, joints[i].word, n) != 0) continue;
-            if (joints[i].is_before)
-                search_text(x, name, at, i < 2 ? 0.82f : 0.75f);
-            else
-                search_text(x, name + at + n, len - at - n, 0.7f);
+            const char *behind = name + at + n;
+            const size_t n_behind = len - at - n;
+            if (joints[i].what == BEHIND)
+                search_text(x, behind, n_behind, joints[i].share);
+            else if (joints[i].what == BEFORE || !has_context(x->c, behind, n_behind))
+                search_text(x, name, at, joints[i].share);
             break;
         }
     }

@@ -6,9 +6,10 @@
 #include "base/cursor.h"
 #include "base/file.h"
 
-enum { CODE_ROW = 32, NAME_ROW = 8, WORD_ROW = 16, RULE_ROW = 8 };
+enum { CODE_ROW = 32, NAME_ROW = 8, WORD_ROW = 20, RULE_ROW = 8 };
 enum { KIND_TITLE, KIND_INCLUSION, KIND_SYNONYM, KIND_SHORTENED, KIND_PLAIN, KIND_NOTE, N_KINDS };
 enum { CLASS_WORD, CLASS_QUALIFIER, CLASS_GENERIC, CLASS_CONTEXT, CLASS_COURSE, CLASS_SOFT, CLASS_SITE, N_CLASSES };
+enum { WORD_TEXT = 0, WORD_FIRST = 4, WORD_COUNT = 8, WORD_CLASS = 12, WORD_OPPOSITE = 16 };
 enum { NAME_KIND = 6, NAME_SIDE = 7 };
 enum { CODE_TITLE = 8, CODE_BARE = 12, CODE_LEFT = 16, CODE_RIGHT = 20, CODE_BOTH = 24, CODE_FLAGS = 28 };
 
@@ -30,10 +31,10 @@ static inline uint32_t codes_u32(const uint8_t *p, size_t row, size_t row_bytes,
     return cursor_u32(&c);
 }
 static inline const char *codes_word(const galen_codes *c, uint32_t w) {
-    return c->strings + codes_u32(c->words, w, WORD_ROW, 0);
+    return c->strings + codes_u32(c->words, w, WORD_ROW, WORD_TEXT);
 }
 static inline uint32_t codes_class(const galen_codes *c, uint32_t w) {
-    return codes_u32(c->words, w, WORD_ROW, 12);
+    return codes_u32(c->words, w, WORD_ROW, WORD_CLASS);
 }
 static inline uint32_t codes_of_name(const galen_codes *c, uint32_t name) {
     return codes_u32(c->names, name, NAME_ROW, 0);

@@ -5,9 +5,8 @@
 #include "assist/latin.h"
 #include "base/utf8.h"
 
-static const char *const stop_words[] = {"of",          "the",  "an",  "and", "or",        "in",         "to",
-                                         "by",          "with", "due", "for", "on",        "at",         "as",
-                                         "unspecified", "nos",  "nec", "not", "elsewhere", "classified", "specified"};
+static const char *const stop_words[] = {"of",  "the", "an", "and", "or", "in",          "to",  "by",  "with",
+                                         "due", "for", "on", "at",  "as", "unspecified", "nos", "not", "specified"};
 /* Joined with the next word: "gastro-esophageal" is "gastroesophageal". */
 static const char *const prefixes[] = {"pre",     "post",    "non",    "gastro",  "auto",    "sub",    "pseudo",  "anti",
                                        "hyper",   "hypo",    "para",   "peri",    "poly",    "micro",  "broncho", "cardio",
@@ -15,7 +14,8 @@ static const char *const prefixes[] = {"pre",     "post",    "non",    "gastro",
                                        "laryngo", "tracheo", "naso",   "oro",     "recto",   "ano",    "myo",     "endo",
                                        "epi",     "cortico", "cranio", "cervico", "lumbo",   "thoraco"};
 /* What a clinician puts before a name that is not certain. */
-static const char *const doubt_words[] = {"possible", "probable", "suspected", "likely", "presumed", "query", "suspicion"};
+static const char *const doubt_words[] = {"possible", "probable",  "suspected",   "likely", "presumed", "possibly",
+                                          "probably", "potential", "presumptive", "query",  "suspicion"};
 
 #define IS_ONE_OF(word, list) is_one_of(word, list, sizeof(list) / sizeof(list)[0])
 static bool is_one_of(const char *word, const char *const *list, size_t n) {
