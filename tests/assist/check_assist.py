@@ -12,6 +12,9 @@ import time
 import jsonschema
 import referencing
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from process import catches, until  # noqa: E402
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GALEN = os.environ.get("GALEN", os.path.join(ROOT, "build/galen"))
 WORK = tempfile.mkdtemp(prefix="galen-assist-")
@@ -153,7 +156,8 @@ def test_calibrate():
     rc, _, err = run("calibrate", *ASK, "--cases", cases + ".bad")
     check(rc == 2 and b".bad:2:" in err, f"the bad line is named: {err[-200:]!r}")
     p = subprocess.Popen([GALEN, "calibrate", *ASK, "--cases", cases], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(0.5)
+    until(lambda: catches(p))
+    time.sleep(0.3)
     p.send_signal(2)
     p.communicate(timeout=60)
     check(p.returncode in (0, 130), f"Ctrl-C: {p.returncode}")

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """When a user sees what, and that a stored case says the same again: the banner 50 ms after the program starts, with the demo model and
 without any; the demo model's first condition within 3 s; stored cases replayed to identical bytes (GALEN_REPLAYS, or 5; every third with
-a loop of answers). Times are the least of several tries. Ends with 'N passed, N failed'."""
+a loop of answers). Times are the least of several tries, without what the program waited while others had the processor. Ends with
+'N passed, N failed'."""
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,8 +27,18 @@ def environment(folder):
     return env
 
 
+def schedule_s(pid):
+    """Seconds that a process's first thread ran, and that it was ready while another had the processor. 0, 0 where the kernel does not count."""
+    try:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as f:
+            ran, waited, _ = f.read().split()
+        return int(ran) * 1e-9, int(waited) * 1e-9
+    except (OSError, ValueError):
+        return 0.0, 0.0
+
+
 def banner_s(model, env):
-    """Seconds of the wall until the warning is out, and of the processor that it took at most: those of the whole run when it ends there."""
+    """Seconds until the warning is out: of the wall, and those less what the program waited for the processor."""
     began = time.monotonic()
     p = subprocess.Popen([galen.GALEN, "diagnose", "-m", model, "--no-history", RED], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
     out = b""
@@ -38,34 +48,40 @@ def banner_s(model, env):
             break
         out += more
     wall = time.monotonic() - began
-    os.kill(p.pid, signal.SIGKILL)  # it may have ended; nobody else waits for it
-    _, _, usage = os.wait4(p.pid, 0)
-    p.returncode = 0
+    _, waited = schedule_s(p.pid)  # it may have ended, and is there until somebody asks
+    p.kill()
+    p.wait()
     p.stdout.close()
     c.check(b"EMERGENCY" in out and b"- diagnosis" not in out, f"{model}: the warning is first: {out[:200]!r}")
-    return wall, usage.ru_utime + usage.ru_stime
+    return wall, wall - waited
 
 
 def test_banner(model, what, env):
     tries = [banner_s(model, env) for _ in range(TRIES)]
-    wall, cpu = min(t[0] for t in tries), min(t[1] for t in tries)
-    busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-    print(f"banner, {what}: {1e3 * wall:.1f} ms of {TRIES} tries, {1e3 * cpu:.1f} ms of the processor{', a busy machine' if busy else ''}")
-    # where others have the processor, what counts is what the program needs of it
-    c.check((cpu if busy else wall) <= BANNER_S, f"the banner, {what}: {1e3 * wall:.1f} ms, {1e3 * cpu:.1f} ms of the processor")
+    wall, own = min(t[0] for t in tries), min(t[1] for t in tries)
+    print(f"banner, {what}: {1e3 * wall:.1f} ms of {TRIES} tries, {1e3 * own:.1f} ms of them not for want of the processor")
+    c.check(own <= BANNER_S, f"the banner, {what}: {1e3 * wall:.1f} ms, {1e3 * own:.1f} ms of them not for want of the processor")
 
 
 def test_first(model, env):
     first = []
     for _ in range(3):
-        p = subprocess.run([galen.GALEN, "diagnose", "-m", model, "--no-history", "--threads", "2", "--json", TEXT], capture_output=True, env=env, check=True)
-        timings = json.loads(p.stdout)["timings"]
-        first.append(timings["load_s"] + timings["conditions"]["first_condition_s"])
-        if first[-1] < FIRST_S:
+        p = subprocess.Popen([galen.GALEN, "diagnose", "-m", model, "--no-history", "--threads", "2", "--json", TEXT], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, env=env)
+        out = p.stdout.read()
+        os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT)
+        ran, waited = schedule_s(p.pid)
+        c.check(p.wait() == 0, f"diagnose: {p.returncode}")
+        p.stdout.close()
+        timings = json.loads(out)["timings"]
+        # where others want the cores too, each gives that much less
+        share = max(1, os.getloadavg()[0] / (os.cpu_count() or 1), 1 + waited / ran if ran else 1)
+        first.append((timings["load_s"] + timings["conditions"]["first_condition_s"], share))
+        if first[-1][0] < FIRST_S:
             break
-    print(f"first condition with the demo model, loading counted: {min(first):.2f} s")
-    bar = FIRST_S * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))  # so many want each core
-    c.check(min(first) <= bar, f"first condition: {min(first):.2f} s, the bar is {FIRST_S} s; {bar:.1f} s on a machine as busy as this")
+    best, share = min(first, key=lambda f: f[0] / f[1])
+    print(f"first condition with the demo model, loading counted: {best:.2f} s; {share:.1f} programs wanted each core")
+    c.check(best <= FIRST_S * share, f"first condition: {best:.2f} s, the bar is {FIRST_S} s where nobody else wants the cores: {first}")
 
 
 def texts():

@@ -16,6 +16,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from process import catches, has_read, until  # noqa: E402
 from tally import Tally  # noqa: E402
 
 T = Tally()
@@ -276,7 +277,9 @@ def start(*args, stdin=subprocess.DEVNULL):
 
 
 def test_signals():
-    slow = ["complete", MODEL, "-p", "a", "-n", "1900", "--device", "ref", "--temp", "2", "--top-k", "0"]
+    ends = json.loads(answer("tokenize", MODEL, "--ids", "--no-bos", "--parse-special", stdin=b"<|end_of_text|><|eom_id|><|eot_id|>"))
+    check(len(ends) == 3, f"tokens that end a text: {ends}")
+    slow = ["complete", MODEL, "-p", "a", "-n", "1900", "--device", "ref", "--temp", "2", "--top-k", "0", *[f"--logit-bias={i}=-inf" for i in ends]]
     for sig, rc in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         p = start(*slow)
         first = os.read(p.stdout.fileno(), 1)
@@ -300,13 +303,16 @@ def test_signals():
     out, err = p.communicate(timeout=60)
     check(p.returncode == 3 and b"cut.gguf" in err, f"a model cut while in use: {p.returncode} {err[-300:]!r}")
     p = start(*DIAGNOSE, SYMPTOMS, "--device", "ref")
-    time.sleep(0.4)
+    until(lambda: catches(p))
+    time.sleep(0.3)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=60)
     check(p.returncode in (0, 130) and (not out or out.endswith(b"\n")), f"diagnose interrupted: {p.returncode}")
     p = start("tokenize", MODEL, stdin=subprocess.PIPE)
-    time.sleep(0.3)
-    p.send_signal(signal.SIGINT)  # while it reads
+    p.stdin.write(b"a word")
+    p.stdin.flush()
+    check(until(lambda: has_read(p.stdin)), "tokenize reads")
+    p.send_signal(signal.SIGINT)  # while it waits for more
     check(p.wait(timeout=30) == 130, "interrupted while reading")
     p.communicate()
 
@@ -383,8 +389,8 @@ def on_terminal(args, keys=(), columns=80, e=None, timeout=60):
     import termios
     pid, fd = pty.fork()
     if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))  # before it can ask
         os.execve(GALEN, [GALEN, *map(str, args)], e or env())
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     shown, seen, keys, end = b"", 0, list(keys), time.monotonic() + timeout
     while time.monotonic() < end:
         if select.select([fd], [], [], 0.2)[0]:

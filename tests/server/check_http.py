@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from serving import (GALEN, Server, Tally, ask, build, connect, each, endless, events, metric, raw, read_all, read_one, request, status_of,  # noqa: E402
+from serving import (GALEN, Server, Tally, ask, build, connect, each, endless, events, finished, metric, raw, read_all, read_one, request, status_of,  # noqa: E402
                      together, wait_for)
 
 T = Tally()
@@ -18,6 +18,7 @@ COMPLETE = "/v1/completions"
 CHAT = "/v1/chat/completions"
 HELLO = {"prompt": "hello", "max_tokens": 4, "seed": 1}
 SECRET = "zzcanaryzz"  # what requests say and no log may
+GONE_S = 60  # until nothing of a request runs any more, on a machine that has other things to do
 LONG = {"prompt": "hello", "max_tokens": 100000, "seed": 1, "temperature": 0.9}  # and endless()'s logit_bias: it never ends by itself
 
 
@@ -98,11 +99,10 @@ def check_lengths(s):
     bomb = b"%x\r\n%s\r\n0\r\n" % (n, body) + b"".join(b"X-%d: a\r\n" % i for i in range(20000)) + b"\r\n"
     row("J3 a bomb of trailers", raw(s, chunked + bomb)[0], (200, 400, 413, 431, 0), s)
     limit = 4 << 20
-    t0, rss = time.monotonic(), s.rss()
+    rss = s.rss()
     c = connect(s)
     c.sendall(head(*post, f"Content-Length: {limit + 1}", "Expect: 100-continue"))
-    row("J4 one byte over the limit, before the body", read_one(c)[0], 413, s)
-    T.check(time.monotonic() - t0 < 2, "J4 the refusal does not wait for the body")
+    row("J4 one byte over the limit, before the body, which never comes", read_one(c)[0], 413, s)
     c.close()
     row("J4 a terabyte", raw(s, head(*post, f"Content-Length: {1 << 40}") + b"a" * 1000)[0], 413, s)
     row("J4 one byte over the limit, body and all", request(s, "POST", COMPLETE, b" " * (limit + 1))[0], 413, s)
@@ -332,22 +332,32 @@ def idle(s):
     return metric(s, "galen_requests_running") == 0 and metric(s, "galen_requests_waiting") == 0
 
 
+def whole(s):
+    """Answers that were written to their end, which LONG's are not while somebody cancels them."""
+    return finished(s, "length") + finished(s, "stop")
+
+
 def check_lifecycle(s):
-    def leaves(name, when, stream=True, body=None):
+    many = {**LONG, "n": 8}  # for seconds, so that whoever leaves does so while it is written
+
+    def leaves(name, when, stream=True, body=many):
+        before = whole(s)
         c = connect(s)
-        c.sendall(build("POST", COMPLETE, {**(body or LONG), "stream": stream}))
+        c.sendall(build("POST", COMPLETE, {**body, "stream": stream}))
         when(c)
         c.close()
-        T.check(wait_for(lambda: idle(s), 5), f"{name}: the request still runs")
+        T.check(wait_for(lambda: idle(s), GONE_S) and (body is HELLO or whole(s) == before), f"{name}: the request runs on")
         row(name, 1, 1, s)
+    n_ctx = ask_get(s, "/v1/models")["data"][0]["meta"]["n_ctx"]
+    half = {**many, "prompt": [5] * (n_ctx // 2)}
     leaves("C1 disconnect before the first byte", lambda c: None)
     leaves("C1 disconnect before the first byte, no stream", lambda c: None, stream=False)
-    leaves("C1 disconnect in prefill", lambda c: time.sleep(0.01), body={**LONG, "prompt": [5] * 3000})
-    leaves("C1 disconnect in prefill, no stream", lambda c: time.sleep(0.01), stream=False, body={**LONG, "prompt": [5] * 3000})
+    leaves("C1 disconnect in prefill", lambda c: wait_for(lambda: not idle(s)), body=half)
+    leaves("C1 disconnect in prefill, no stream", lambda c: wait_for(lambda: not idle(s)), stream=False, body={**half, "prompt": [6] * (n_ctx // 2)})
     leaves("C1 disconnect mid-stream", lambda c: [c.recv(200) for _ in range(3)])
-    leaves("C1 disconnect after the last token", lambda c: read_one(c), body={**HELLO})
+    leaves("C1 disconnect after the last token", lambda c: read_one(c), body=HELLO)
     # C2: one waits behind another
-    n = 40
+    n, before = 40, whole(s)
     streams = []
     for _ in range(n):
         c = connect(s)
@@ -356,32 +366,42 @@ def check_lifecycle(s):
     wait_for(lambda: metric(s, "galen_requests_running") > 0)
     for c in streams[1:]:
         c.close()
-    T.check(wait_for(lambda: metric(s, "galen_requests_waiting") == 0 and metric(s, "galen_requests_running") <= 1, 10), "C2 cancelled while another decodes")
+    T.check(wait_for(lambda: metric(s, "galen_requests_waiting") == 0 and metric(s, "galen_requests_running") <= 1, GONE_S), "C2 cancelled while another decodes")
+    T.check(whole(s) <= before + 1, f"C2 cancelled, not ended: {whole(s) - before}")
     T.check(streams[0].recv(100) != b"", "C2 the other goes on")
     streams[0].close()
-    T.check(wait_for(lambda: idle(s), 10), "C2 all ended")
+    T.check(wait_for(lambda: idle(s), GONE_S), "C2 all ended")
     # C3
     got = raw(s, build("GET", "/livez", headers=["Connection: close"]), half_close=True)
     row("C3 half-close, short answer", got[0], 200, s)
     got = raw(s, build("POST", COMPLETE, {**HELLO, "max_tokens": 50, "stream": True}, ["Connection: close"]), half_close=True)
     T.check(got[0] == 200 and b"[DONE]" in got[1], "C3 half-close of a stream's client: it still gets all of it")
-    got = raw(s, build("POST", COMPLETE, LONG, ["Connection: close"]), half_close=True)
+    before = whole(s)
+    got = raw(s, build("POST", COMPLETE, many, ["Connection: close"]), half_close=True)
     # Nothing at all (0) when the end of the client's side is seen before the request is under way.
     row("C3 half-close without a stream counts as leaving", got[0], (0, 200, 499), s)
-    T.check(wait_for(lambda: idle(s), 5), "C3 and is cancelled")
+    T.check(wait_for(lambda: idle(s), GONE_S) and whole(s) == before, "C3 and is cancelled")
     # C5: a reader that does not read is bounded, then dropped (the bound is a megabyte, the time 30 s: the load test waits for it)
     c = socket.socket()
     c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     c.connect((s.host, s.port))
     c.sendall(build("POST", COMPLETE, {**LONG, "stream": True, "logprobs": 20}))
-    T.check(wait_for(lambda: metric(s, "galen_requests_running") == 1, 5), "C5 it runs")
+    T.check(wait_for(lambda: metric(s, "galen_requests_running") == 1), "C5 it runs")
     c.close()
-    T.check(wait_for(lambda: idle(s), 5), "C5 and ends")
+    T.check(wait_for(lambda: idle(s), GONE_S), "C5 and ends")
+
+
+def is_refused(s):
+    try:
+        connect(s, 2).close()
+        return False
+    except OSError:
+        return True
 
 
 def check_reload():
     """C4: signals while requests run; a model unloaded and loaded again under load."""
-    s = Server("--drain", "20", "--keep-alive", "1")
+    s = Server("--drain", "120", "--keep-alive", "1")
     try:
         results = []
         def one(i):
@@ -395,22 +415,21 @@ def check_reload():
                 time.sleep(0.05)
         together(7, lambda i: hup(i) if i == 6 else one(i))
         T.check(results.count(200) == 36, f"C4 SIGHUP and unloading under load: {sorted(set(results))}")
-        T.check(wait_for(lambda: metric(s, "galen_model_unloads_total") >= 1, 10), "C4 an idle model is unloaded")
+        T.check(wait_for(lambda: metric(s, "galen_model_unloads_total") >= 1, 30), "C4 an idle model is unloaded")
         T.check(ask_get(s, "/readyz") == {"status": "ok"} and not ask_get(s, "/v1/models")["data"][0]["loaded"], "C4 probes wake no model")
         row("C4 the next request loads it again", request(s, "POST", COMPLETE, HELLO)[0], 200, s)
         c = connect(s)
-        c.sendall(build("POST", COMPLETE, {**HELLO, "max_tokens": 400, "stream": True, "logit_bias": LONG["logit_bias"]}))
+        c.sendall(build("POST", COMPLETE, {**HELLO, "max_tokens": 1500, "stream": True, "logit_bias": LONG["logit_bias"]}))
         c.recv(10)
         s.p.send_signal(signal.SIGTERM)
-        time.sleep(0.1)
-        try:
-            connect(s, 2).close()
-            T.check(False, "C4 SIGTERM: a new connection is still taken")
-        except OSError:
-            T.check(True, "")
-        T.check(read_all(c).endswith(b"0\r\n\r\n"), "C4 SIGTERM lets a stream end")
+        T.check(wait_for(lambda: is_refused(s)), "C4 SIGTERM: new connections are taken")
+        c.setblocking(False)
+        so_far = read_all(c)
+        T.check(not so_far.endswith(b"0\r\n\r\n"), "C4 SIGTERM: new connections are refused, but only after the stream")
+        c.settimeout(60)
+        T.check((so_far + read_all(c)).endswith(b"0\r\n\r\n"), "C4 SIGTERM lets a stream end")
         c.close()
-        row("C4 exit status after a drain", s.p.wait(30), 0)
+        row("C4 exit status after a drain", s.p.wait(60), 0)
     finally:
         s.close()
 
@@ -423,13 +442,12 @@ def check_queue():
             c = connect(s)
             c.sendall(build("POST", COMPLETE, {**LONG, "stream": True}))
             streams.append(c)
-            time.sleep(0.1)
+            T.check(wait_for(lambda: metric(s, "galen_requests_running") + metric(s, "galen_requests_waiting") == len(streams)), "it runs or waits")
         status, headers, body = request(s, "POST", COMPLETE, HELLO)
         row("a full queue", status, 429, s)
         T.check(int(headers.get("retry-after", "0")) >= 1 and json.loads(body)["error"]["type"] == "rate_limit_error", "429 says when to come again")
-        t0 = time.monotonic()
-        row("SIGTERM with streams that do not end: cut after --drain", s.stop(), 0)
-        T.check(time.monotonic() - t0 < 6, "in time")
+        row("SIGTERM with streams that do not end", s.stop(), 0)
+        T.check(any(b"[DONE]" not in read_all(c) for c in streams), "cut after --drain")
         for c in streams:
             c.close()
     finally:
@@ -465,12 +483,12 @@ def check_keys():
         with open(keys, "w") as f:
             f.write("eve clinician " + "e" * 20 + "\n")
         k.p.send_signal(signal.SIGHUP)
-        T.check(wait_for(lambda: request(k, "POST", COMPLETE, HELLO, bearer("e" * 20))[0] == 200, 5), "SIGHUP reads new keys")
+        T.check(wait_for(lambda: request(k, "POST", COMPLETE, HELLO, bearer("e" * 20))[0] == 200, 30), "SIGHUP reads new keys")
         row("and forgets old ones", request(k, "POST", COMPLETE, HELLO, bearer(names["admin"]))[0], 401, k)
         with open(keys, "w") as f:
             f.write("eve clinician short\n")
         k.p.send_signal(signal.SIGHUP)
-        T.check(wait_for(lambda: "keys_not_reloaded" in k.said(), 5), "a bad file is told")
+        T.check(wait_for(lambda: "keys_not_reloaded" in k.said(), 30), "a bad file is told")
         row("and the old keys stay", request(k, "POST", COMPLETE, HELLO, bearer("e" * 20))[0], 200, k)
         # starting
         def starts(*options):

@@ -61,7 +61,7 @@ def check_idle(s):
     print(f"    {n} idle connections: {each:.0f} bytes each, {after:.0f} when half of them had asked", flush=True)
     for c in held:
         c.close()
-    T.check(wait_for(lambda: metric(s, "galen_connections") <= 2, 20), "they are let go")
+    T.check(wait_for(lambda: metric(s, "galen_connections") <= 2), "they are let go")
 
 
 def check_slow(s):
@@ -91,8 +91,8 @@ def check_slow(s):
     ratio = p99[1] / p99[0]
     print(f"    {n} half-open: p99 {p99[0] * 1e3:.3f} -> {p99[1] * 1e3:.3f} ms ({ratio:.2f}x), p50 {p50[0] * 1e3:.3f} -> {p50[1] * 1e3:.3f} ms", flush=True)
     # what a busy machine's scheduler does to a p99 is printed, not judged; the median shows what the server itself adds
-    T.check(p50[1] < 2 * p50[0] + 0.001 and p99[1] < 0.25, f"{n} half-open requests: others waited {p50[1]:.4f} s, {p99[1]:.4f} s")
-    T.check(wait_for(lambda: metric(s, "galen_connections") <= 2, 20), "they are cut after ten seconds")
+    T.check(p50[1] < 2 * p50[0] + 0.001 and p99[1] < max(0.25, 4 * p99[0]), f"{n} half-open requests: others waited {p50[1]:.4f} s, {p99[1]:.4f} s")
+    T.check(wait_for(lambda: metric(s, "galen_connections") <= 2, 60), "they are cut after ten seconds")
     T.check(metric(s, "galen_timeouts_total") >= n, "and counted")
     for c in held:
         c.close()
@@ -126,10 +126,10 @@ def check_leavers(s):
     fds, rss = s.fds(), s.rss()
     together(16, leave)
     t0 = time.monotonic()
-    T.check(wait_for(lambda: metric(s, "galen_requests_running") == 0 and metric(s, "galen_requests_waiting") == 0, 10), "no request runs on")
+    T.check(wait_for(lambda: metric(s, "galen_requests_running") == 0 and metric(s, "galen_requests_waiting") == 0), "no request runs on")
     gone = time.monotonic() - t0
     T.check(wait_for(lambda: s.fds() <= fds + 2, 40), f"descriptors: {fds} before, {s.fds()} after")
-    T.check(metric(s, "galen_kv_used_ratio") == 0, "no KV page is held")
+    T.check(wait_for(lambda: metric(s, "galen_kv_used_ratio") == 0), "no KV page is held")
     T.check(s.rss() - rss < 32 << 20, f"memory grew by {s.rss() - rss} bytes")
     T.check(ask(s, COMPLETE, {"prompt": "hello", "max_tokens": 4})[0] == 200, "others are answered")
     print(f"    {LEAVE // 16 * 16} disconnects: descriptors {fds} -> {s.fds()}, memory {(s.rss() - rss) / 1024:.0f} KiB more, idle after {gone:.2f} s", flush=True)
@@ -202,6 +202,8 @@ def check_kills():
 
             def work(i):
                 if i == 3:
+                    if k % 2:  # once a turn was heard of, else whenever
+                        wait_for(lambda: one)
                     time.sleep(killer_at)
                     s.p.send_signal(signal.SIGKILL)
                     return

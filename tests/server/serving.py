@@ -116,7 +116,7 @@ def read_all(c, limit=1 << 24):
             if not piece:
                 break
             data += piece
-    except (ConnectionError, socket.timeout):
+    except (ConnectionError, socket.timeout, BlockingIOError):
         pass
     return data
 
@@ -238,7 +238,13 @@ def metric(s, name):
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.split("\n") if re.match(re.escape(name) + r"[{ ]", line))
 
 
-def wait_for(fn, seconds=10.0):
+def finished(s, how):
+    """How many generations ended so: stop, length, abort, error."""
+    text = request(s, "GET", "/metrics")[2].decode()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.split("\n") if line.startswith("galen_finished_total{") and f'finished_reason="{how}"' in line)
+
+
+def wait_for(fn, seconds=30.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if fn():

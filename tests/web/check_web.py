@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,26 +21,19 @@ ROUNDS = int(os.environ.get("GALEN_WEB_ROUNDS", "12"))
 SYMPTOMS = "67-year-old man, sudden tearing chest pain between the shoulder blades since one hour, BP 190/110, no fever. <img src=x onerror=alert(1)>"
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def serve(folder):
     model = folder + "/tiny.gguf"
     subprocess.run([GALEN, "synth", "--shape", "tiny", "--type", "q8_0", model], check=True, stderr=subprocess.DEVNULL)
-    port = free_port()
     env = {k: v for k, v in os.environ.items() if not k.startswith("GALEN_DB")}
     env.update(HOME=folder, XDG_DATA_HOME=folder + "/data", XDG_CACHE_HOME=folder + "/cache", XDG_RUNTIME_DIR=folder, GALEN_PLUGIN_DIR="/nonexistent")
     log = open(folder + "/serve.log", "w", encoding="utf-8")
-    p = subprocess.Popen([GALEN, "serve", model, "--port", str(port), "--chat-format", "chatml"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
-    for _ in range(300):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return p, f"http://127.0.0.1:{port}"
-        except OSError:
-            time.sleep(0.1)
+    p = subprocess.Popen([GALEN, "serve", model, "--port", "0", "--chat-format", "chatml"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+    end = time.monotonic() + 120
+    while time.monotonic() < end and p.poll() is None:
+        found = re.search(r"serving at (http://127\.0\.0\.1:\d+) ", open(folder + "/serve.log", encoding="utf-8").read())
+        if found:
+            return p, found.group(1)
+        time.sleep(0.05)
     raise RuntimeError("the server does not start: " + open(folder + "/serve.log", encoding="utf-8").read())
 
 
