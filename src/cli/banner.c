@@ -1,6 +1,7 @@
 #include "cli/banner.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define MOST_SHOWN 6 /* flags: the highest come first */
 
@@ -44,7 +45,9 @@ void banner_print(const cli *c, const galen_triage *t, const char *text, size_t 
     if (!banner_is_needed(t)) return;
     if (t->n_flags || is_urgent) {
         char line[512];
-        (void)snprintf(line, sizeof line, "%s. %s", titles[t->level], galen_triage_level_advice(t->level));
+        const char *title = titles[t->level], *advice = galen_triage_level_advice(t->level);
+        const bool is_said = strncasecmp(title, advice, strlen(title)) == 0; /* by the title */
+        (void)snprintf(line, sizeof line, "%s%s%s", title, is_said ? "" : ". ", is_said ? advice + strlen(title) : advice);
         (void)fputs(term_sgr(c, is_urgent ? "\033[1;31m" : "\033[1m"), stdout);
         term_wrap(stdout, line, c->term.is_out_tty ? c->term.n_columns : 1 << 20);
         (void)fputs(term_sgr(c, "\033[0m"), stdout);

@@ -372,6 +372,6 @@ cli_exit engine_sampling(cli *c, int32_t n_vocab, galen_sampling *out, galen_log
 void engine_note_speed(cli *c, const galen_result *r) {
     const double in = r->prefill_s > 0 ? r->n_prompt / r->prefill_s : 0, gen = r->decode_s > 0 ? r->n_generated / r->decode_s : 0;
     engine_tick(c, -1, -1, gen);
-    term_note(c, "prompt %d tokens in %.2f s (%.1f tokens/s), answer %d tokens in %.2f s (%.1f tokens/s)", r->n_prompt,
-              r->prefill_s, in, r->n_generated, r->decode_s, gen);
+    term_note(c, "prompt %d token%s in %.2f s (%.1f tokens/s), answer %d token%s in %.2f s (%.1f tokens/s)", r->n_prompt,
+              r->n_prompt == 1 ? "" : "s", r->prefill_s, in, r->n_generated, r->n_generated == 1 ? "" : "s", r->decode_s, gen);
 }

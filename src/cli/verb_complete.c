@@ -42,7 +42,7 @@ static cli_exit prepare(cli *c, completion *k, const text_buf *text) {
     if (galen_tokenize(k->m, text->bytes, text->n, !a->no_bos, a->parse_special, &k->prompt, &err))
         return engine_fail(c, PHASE_USE, &err);
     if (k->prompt.n == 0) {
-        term_error(c, "complete: the prompt is empty, and this model puts no token before a text");
+        term_error(c, "complete: the prompt makes no token, and this model puts none before a text");
         return CLI_USAGE;
     }
     if (k->prompt.n > INT32_MAX) {

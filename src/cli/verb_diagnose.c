@@ -1,6 +1,7 @@
 /* galen diagnose: symptoms in; red flags, five ranked conditions and questions out. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/case_history.h"
 #include "cli/clinic.h"
@@ -85,6 +86,28 @@ static cli_exit run_interactive(clinic *k) {
     return st;
 }
 
+/* A line from the person at the terminal: the answers will come from there too. */
+static cli_exit ask_symptoms(cli *c, text_buf *out) {
+    line_reader *lines = line_open(c, "> ");
+    const char *line = NULL;
+    line_result got = LINE_TEXT;
+    if (!lines) goto no_memory;
+    term_note(c, "describe the symptoms in a line: what is felt, where, since when, how strong; age and sex");
+    while (got == LINE_TEXT && out->n == 0) got = line_next(lines, &line, &out->n);
+    out->bytes = calloc(out->n + 1, 1);
+    if (!out->bytes) goto no_memory;
+    if (got == LINE_TEXT)
+        memcpy(out->bytes, line, out->n);
+    else
+        (void)putchar('\n'); /* Ctrl-D left the prompt's line open */
+    line_close(lines);
+    return signals_stop() ? signals_exit() : got == LINE_FAILED ? CLI_FAILED : CLI_DONE;
+no_memory:
+    line_close(lines);
+    term_error(c, "out of memory");
+    return CLI_MEMORY;
+}
+
 /* [MODEL] [SYMPTOMS]: one argument is the symptoms, unless they come by --file or it is plainly a model file. */
 static cli_exit read_arguments(cli *c, const char **model, text_buf *text) {
     const char *first = c->args.n_positional ? c->args.positional[0] : NULL, *symptoms = NULL;
@@ -100,6 +123,7 @@ static cli_exit read_arguments(cli *c, const char **model, text_buf *text) {
         symptoms = first;
     }
     const cli_exit st = engine_model_name(c, positional_model, model);
+    if (!st && !symptoms && !c->args.file && c->term.is_out_tty && isatty(STDIN_FILENO)) return ask_symptoms(c, text);
     if (!st && c->args.interactive && !symptoms && (!c->args.file || strcmp(c->args.file, "-") == 0)) {
         term_error(c,
                    "diagnose --interactive: the answers come from standard input; give the symptoms as an argument or by --file");

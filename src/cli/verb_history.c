@@ -294,7 +294,8 @@ static cli_exit run_expire(cli *c, store *s) {
         term_error(c, "history expire: --days N is missing: cases whose last turn is older are erased");
         return CLI_USAGE;
     }
-    (void)snprintf(what, sizeof what, "erasing cases older than %lld days", (long long)c->args.days);
+    (void)snprintf(what, sizeof what, "erasing cases older than %lld day%s", (long long)c->args.days,
+                   c->args.days == 1 ? "" : "s");
     if (!is_sure(c, what)) return CLI_USAGE;
     if (store_expire(s, c->args.days, &e, &err)) return hist_fail(c, &err);
     return say_erased(c, &e);

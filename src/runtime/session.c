@@ -135,6 +135,7 @@ static galen_status check_tokens(const galen_session *s, const int32_t *tokens, 
     const int32_t n_vocab = s->model->info.n_vocab;
     if (s->is_broken) return galen_fail(err, GALEN_E_DEVICE, 0, "the device failed earlier; the session can only be closed");
     if (n < 0) return galen_fail(err, GALEN_E_ARG, 0, "%d tokens", n);
+    if (n > s->n_ctx && !s->n_past) return galen_fail(err, GALEN_E_FULL, 0, "%d tokens; the context holds %d", n, s->n_ctx);
     if (n > s->n_ctx - s->n_past)
         return galen_fail(err, GALEN_E_FULL, 0, "%d tokens after %d need a context of %lld; this one holds %d", n, s->n_past,
                           (long long)n + s->n_past, s->n_ctx);

@@ -414,6 +414,14 @@ def on_terminal(args, keys=(), columns=80, e=None, timeout=60):
     return os.waitstatus_to_exitcode(status), shown
 
 
+def test_closed():
+    """Standard descriptors that are closed are not taken by other files, and nothing waits for them."""
+    for closed, args, rc, said in (("<&-", ["complete", MODEL], 1, "standard input"), ("<&-", ["diagnose", MODEL], 1, "standard input"), ("<&-", ["triage"], 1, "standard input"),
+                                   (">&-", [*DIAGNOSE, SYMPTOMS], 1, "standard output"), (">&-", ["version"], 1, "standard output"), ("<&- 2>&-", ["version"], 0, "")):
+        p = subprocess.run(["bash", "-c", f'exec "$0" "$@" {closed}', GALEN, *args], capture_output=True, text=True, env=env(), timeout=60, check=False)
+        check(p.returncode == rc and said in p.stderr, f"{args} {closed}: {p.returncode} {p.stderr}")
+
+
 def test_terminal():
     rc, shown = on_terminal([*DIAGNOSE, SYMPTOMS], columns=40)
     check(rc == 0 and b"\x1b[1m" in shown, "bold on a terminal")
@@ -429,8 +437,10 @@ def test_terminal():
         check(rc == 0 and b"\x1b[1m" not in shown, "no colours when they are not wanted")
     rc, shown = on_terminal(["complete", MODEL])
     check(rc == 2 and b"no prompt" in shown, "complete without a prompt on a terminal does not hang")
-    rc, shown = on_terminal(["diagnose"])
-    check(rc == 2 and b"no description of symptoms" in shown, "nor does diagnose")
+    rc, shown = on_terminal(["diagnose"], [(b"> ", b"\x04")])
+    check(rc == 8 and b"describe the symptoms" in shown and b"description is empty" in shown, f"diagnose asks for the symptoms: {rc} {shown[-300:]!r}")
+    rc, shown = on_terminal(["diagnose", "-i", *DIAGNOSE[1:]], [(b"> ", b"\r"), (b"> ", b"Chest pain since this morning, 54\r"), (b"none of these", b"/quit\r")])
+    check(rc == 0 and b"EMERGENCY" in shown and b"No more questions" in shown, f"diagnose -i asks for the symptoms: {rc} {shown[-300:]!r}")
     chat = ["chat", MODEL, "--chat-format", "plain", "-n", "4"]
     rc, shown = on_terminal(chat, [(b"> ", b"hello\r"), (b"tokens/s", b""), (b"> ", b"\x04")])
     check(rc == 0 and shown.count(b"tokens/s)") >= 2, f"chat: an answer, then Ctrl-D: {rc} {shown[-200:]!r}")
