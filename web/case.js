@@ -100,7 +100,8 @@ function showDifferential(d, changes) {
   $("meaning").textContent = "Confidence: " + (d.confidence_meaning || (d.is_calibrated ? "calibrated" : "uncalibrated")) + ". It is not the chance of having the condition.";
   $("other").textContent = d.other !== undefined ? `None of these: ${percent(d.other)}` : "";
   const signals = [];
-  if (typeof d.agreement === "number" && d.agreement >= 0) signals.push(`${Math.round(d.agreement * 100)} % of repeated tries name the first one.`);
+  const isSplit = (d.disagreement || []).includes("samples"); /* says it in words */
+  if (!isSplit && typeof d.agreement === "number" && d.agreement >= 0) signals.push(`${Math.round(d.agreement * 100)} % of repeated tries name the first one.`);
   for (const s of d.disagreement || []) signals.push(DISAGREEMENTS[s] || s);
   $("signals").textContent = signals.join(" ");
 }
@@ -135,6 +136,7 @@ function showClosed(reason) {
   state.question = null;
   $("question-card").replaceChildren(el("p", {}, STOPS[reason] || "No more questions."));
   $("title-question").textContent = "Questions";
+  show($("questioning")); /* also where none was asked: why not */
   show($("close-case"), false);
   announce(STOPS[reason] || "");
 }

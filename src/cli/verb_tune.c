@@ -95,8 +95,9 @@ static const char *layers_text(int32_t layers, char out[16]) {
 /* "12 layers on the GPU, 2 threads, 512 rows, KV f16"; without a GPU no layers. */
 static void choice_text(const tuner *t, const tune_choice *k, char *out, size_t cap) {
     char layers[16];
-    (void)snprintf(out, cap, "%s%s%d threads, %d rows, KV %s", t->most_layers < 0 ? "" : layers_text(k->gpu_layers, layers),
-                   t->most_layers < 0 ? "" : " layers on the GPU, ", k->n_threads, k->n_batch, k->kv_type);
+    (void)snprintf(out, cap, "%s%s%d thread%s, %d rows, KV %s", t->most_layers < 0 ? "" : layers_text(k->gpu_layers, layers),
+                   t->most_layers < 0 ? "" : " layers on the GPU, ", k->n_threads, k->n_threads == 1 ? "" : "s", k->n_batch,
+                   k->kv_type);
 }
 
 /* Whether --quick leaves no time for another; the first is measured whatever it takes. */

@@ -231,6 +231,19 @@ def growth(page, base):
     check("performance keeps what it may", page.evaluate("document.querySelectorAll('#plot-rate path').length") <= 2)
 
 
+def unasked(page):
+    """A server that finds no question worth asking says so where the question would stand."""
+    conditions = [{"rank": i + 1, "name": f"Condition {i}", "confidence": 0.1, "code": None, "support": [], "against": [], "missing": []} for i in range(5)]
+    said = (("case", {"id": "0" * 48}), ("triage", {"level": "consultation", "flags": [], "asks": []}),
+            ("differential", {"conditions": conditions, "other": 0.5, "agreement": 0.0, "disagreement": ["samples"]}), ("closed", {"reason": "no_gain"}))
+    page.route("**/v1/cases", lambda r: r.fulfill(content_type="text/event-stream", body="".join(f"event: {e}\ndata: {json.dumps(d)}\n\n" for e, d in said)))
+    new_case(page, "cough since monday")
+    check("no question: why is shown", page.locator("#questioning").is_visible() and "none is expected" in page.locator("#question-card").inner_text())
+    check("a disagreement is said once", page.locator("#signals").inner_text() == "Most repeated tries name another first.", page.locator("#signals").inner_text())
+    page.unroute("**/v1/cases")
+    page.click("#new-case")
+
+
 def main():
     try:
         from playwright.sync_api import sync_playwright
@@ -264,6 +277,7 @@ def main():
             keyboard(page, base)
             looks(page, axe)
             growth(page, base)
+            unasked(page)
             check("the console stays silent", not watch.bad, watch.bad)
             check("no other origin is asked", not watch.elsewhere, watch.elsewhere)
             browser.close()
