@@ -17,13 +17,16 @@ enum {
     SLAB_MAX = 128,         /* weight rows; with MM_BATCH it bounds the scratch */
     SLAB_BYTES = 96 * 1024, /* of weights in a slab when few rows are to be met: long enough to stream, short enough to share */
     SLABS_PER_THREAD = 4,   /* at least, where there are rows enough */
-    PANEL_ROW_BYTES =
-        2 * MM_CHUNK + MM_CHUNK / 16 * 2 * 4, /* weights of at most 16 bits, and at most a scale and a minimum for every 16 */
+    PANEL_MAX = 32,         /* weight rows */
+    PANEL_BYTES = PANEL_MAX * (2 * MM_CHUNK + MM_CHUNK / 16 * 2 * 4), /* 16 bits a weight, a scale and a minimum for every 16 */
 };
 
 typedef struct scratch {
     _Alignas(64) float sum[MM_BATCH * SLAB_MAX];
-    _Alignas(64) uint8_t panels[SLAB_MAX * PANEL_ROW_BYTES];
+    union {
+        _Alignas(64) uint8_t panel[PANEL_BYTES]; /* one at a time, so it is written where it stays in L1 */
+        float parts[SLAB_MAX * 16 * 6];          /* sixteen partial sums for up to 6 rows of x            */
+    };
 } scratch;
 
 typedef struct run {
@@ -70,7 +73,7 @@ const matmul_ops *matmul_ops_get(const char *isa) {
 /* ---------------------------------------------------------------- activations */
 
 size_t matmul_input_bytes(int32_t max_rows, int64_t n_in) {
-    return (size_t)max_rows * (size_t)(n_in / 32) * (sizeof(mm_act) + sizeof(mm_whole));
+    return (size_t)max_rows * (size_t)(n_in / 32) * sizeof(mm_act);
 }
 
 /* Rows of the group that row r is in. */
@@ -90,16 +93,14 @@ static int64_t act_index(const run *k, int32_t r, int64_t block) {
     return (r - in_group) * n_blocks + block * group_rows(k, r) + in_group;
 }
 
-/* The records of row r from block first on. */
-static mm_act *acts_at(const run *k, int32_t r, int64_t first) {
-    return (mm_act *)k->in->packed + act_index(k, r, first);
+static bool is_whole(const run *k) {
+    return is_tiled(k) && k->ops->quantise_whole;
 }
 
-/* Behind all records; NULL where nobody wants them. */
-static mm_whole *whole_at(const run *k, int32_t r, int64_t first) {
-    if (!k->ops->has_whole || !is_tiled(k)) return NULL;
-    mm_whole *all = (mm_whole *)(void *)((mm_act *)k->in->packed + k->in->n_rows * (k->in->n_in / 32));
-    return all + act_index(k, r, first);
+/* The records of row r from block first on: mm_whole where is_whole, else mm_act. */
+static void *acts_at(const run *k, int32_t r, int64_t first) {
+    const int64_t i = act_index(k, r, first);
+    return is_whole(k) ? (void *)((mm_whole *)k->in->packed + i) : (void *)((mm_act *)k->in->packed + i);
 }
 
 static void quantise_rows(void *ctx, int64_t begin, int64_t end, int thread) {
@@ -107,7 +108,11 @@ static void quantise_rows(void *ctx, int64_t begin, int64_t end, int thread) {
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
         const int32_t r = (int32_t)i;
-        k->ops->quantise(k->in->x + r * k->in->x_stride, k->in->n_in / 32, acts_at(k, r, 0), whole_at(k, r, 0), group_rows(k, r));
+        const float *x = k->in->x + r * k->in->x_stride;
+        if (is_whole(k))
+            k->ops->quantise_whole(x, k->in->n_in / 32, acts_at(k, r, 0), group_rows(k, r));
+        else
+            k->ops->quantise(x, k->in->n_in / 32, acts_at(k, r, 0), group_rows(k, r));
     }
 }
 
@@ -117,8 +122,6 @@ void matmul_prepare(const matmul_ops *ops, pool *p, const matmul_input *in) {
 }
 
 /* ---------------------------------------------------------------- slabs */
-
-_Static_assert(PANEL_ROW_BYTES >= 16 * 6 * sizeof(float), "float kernels keep 16 partial sums for up to 6 rows of x");
 
 static bool is_float(tensor_type t) {
     return t == TENSOR_F32 || t == TENSOR_F16 || t == TENSOR_BF16;
@@ -201,7 +204,7 @@ static void float_slab(const run *k, const matmul_job *job, int64_t first, int64
                                  .x_stride = k->in->x_stride,
                                  .sum = s->sum,
                                  .stride = SLAB_MAX,
-                                 .parts = (float *)s->panels};
+                                 .parts = s->parts};
         k->ops->floats[job->w->type](&a);
         for (int32_t i = 0; i < m; i++) store_sums(job, r + i, first, n, s->sum + i * SLAB_MAX);
     }
@@ -211,6 +214,7 @@ static void float_slab(const run *k, const matmul_job *job, int64_t first, int64
 static void tile_chunk(const run *k, const tensor *w, int64_t first, int64_t n, int64_t block, int32_t n_blocks, int32_t row,
                        int32_t n_rows, scratch *s) {
     const int32_t panel = k->ops->panel;
+    assert(panel <= PANEL_MAX);
     const ptrdiff_t down = panel * (ptrdiff_t)w->row_bytes, chunk = (ptrdiff_t)tensor_row_bytes(w->type, MM_CHUNK);
     for (int64_t o = 0; o < n; o += panel) {
         const mm_pack_args pack = {.w = tensor_row(w, first + o),
@@ -218,14 +222,13 @@ static void tile_chunk(const run *k, const tensor *w, int64_t first, int64_t n, 
                                    .n = n - o < panel ? (int32_t)(n - o) : panel,
                                    .first = block,
                                    .n_blocks = n_blocks,
-                                   .panel = s->panels + o * PANEL_ROW_BYTES,
+                                   .panel = s->panel,
                                    .ahead = o + panel < n ? down : chunk - o / panel * down};
         k->ops->pack[w->type](&pack);
         for (int32_t r = 0; r < n_rows; r += k->ops->group) {
             const mm_tile_args tile = {.panel = pack.panel,
                                        .n_blocks = n_blocks,
                                        .act = acts_at(k, row + r, block),
-                                       .whole = whole_at(k, row + r, block),
                                        .n_rows = group_rows(k, row + r),
                                        .sum = s->sum + (int64_t)r * SLAB_MAX + o,
                                        .stride = SLAB_MAX};

@@ -6,42 +6,32 @@
  *   mm_dot32            partial sums of 32 products: lanes 0-3 of the first sixteen, lanes 4-7 of the others
  *   mm_fold             those of eight rows to eight lanes, both halves of 16
  *   mm_transpose        8 rows x 8 words
- *   MM_IS_WIDE(t)       the tile wants this type's weights as 16-bit numbers less their zero point, and mm_whole; then
- *   mm_widen            row r's 32 bytes as those, mm_store_whole activations
- *   mm_panel_byte       weights as the tile wants them, where it wants bytes
+ *   mm_panel_byte       weights as the panel wants them
+ *   MM_WIDE             defined where tiles multiply 16-bit numbers; then mm_panel_byte takes the zero point off,
+ *   mm_widen            makes 4 weights of 8 rows two pairs, and mm_store_whole puts activations in the same order
  *   mm_block_dot        the integer products of a tile with one scale block
  * and small ones, named where they are used. mm_traits arguments are constants, so every branch on them folds. */
 #include "backend/cpu/matmul_ops.h"
 
 enum { PANEL = MM_LANES * MM_COLS };
 
-#ifdef MM_IS_WIDE
-#define MM_HAS_WHOLE true
-#else /* every tile takes bytes */
-#define MM_HAS_WHOLE  false
-#define MM_IS_WIDE(t) ((void)(t), false)
-MM_INLINE void mm_widen(const mm_traits t, u8x32 bytes, u32x8 w[2][8], int r) {
-    w[0][r] = w[1][r] = (u32x8)bytes;
-    (void)t;
-}
-
-MM_INLINE void mm_store_whole(mm_whole *out, const i32x8 q[4]) {
-    (void)out;
-    (void)q;
-}
+#ifdef MM_WIDE
+enum { WEIGHT_BYTES = 2 };
+typedef mm_whole mm_met; /* what a tile meets */
+#else
+enum { WEIGHT_BYTES = 1 };
+typedef mm_act mm_met;
 #endif
 
 /* A panel is blocks of 32 weights of PANEL rows, one after the other:
- *   uint8  [8][PANEL][4]   weight 4 * i + j of row r at (i, r, j), or
- *   int16  [16][PANEL][2]  weight 2 * i + j
+ *   uint8  [8][PANEL][4]   weight 4 * i + j of row r at (i, r, j); with MM_WIDE
+ *   int16  [16][PANEL][2]  a pair of mm_whole's order
  *   float  [scales][PANEL]
  *   float  [scales][PANEL] minima, where the type has them */
-MM_INLINE size_t mm_panel_scales_at(const mm_traits t) {
-    return PANEL * (MM_IS_WIDE(t) ? 64 : 32);
-}
+enum { PANEL_SCALES_AT = PANEL * 32 * WEIGHT_BYTES };
 
 MM_INLINE size_t mm_panel_block_bytes(const mm_traits t) {
-    return mm_panel_scales_at(t) + PANEL * 4 * (size_t)t.scales * (t.has_min ? 2 : 1);
+    return PANEL_SCALES_AT + PANEL * 4 * (size_t)t.scales * (t.has_min ? 2 : 1);
 }
 
 typedef u8x32 (*mm_get_fn)(const uint8_t *p, int b);
@@ -99,20 +89,20 @@ MM_INLINE void mm_rows(const mm_traits t, mm_get_fn get, mm_scales_fn scales, co
 
 /* 32 weights of each of eight rows. */
 MM_INLINE void mm_pack_block(const mm_traits t, mm_get_fn get, const uint8_t *const p[8], int b, uint8_t *out) {
-    u32x8 w[2][8];
-    const int n = MM_IS_WIDE(t) ? 2 : 1;
+    u32x8 w[8];
 #pragma GCC unroll 8
-    for (int r = 0; r < 8; r++) {
-        if (MM_IS_WIDE(t))
-            mm_widen(t, get(p[r], b), w, r);
-        else
-            w[0][r] = (u32x8)mm_panel_byte(t, get(p[r], b));
-    }
-#pragma GCC unroll 2
-    for (int h = 0; h < n; h++) {
-        mm_transpose(w[h]);
+    for (int r = 0; r < 8; r++) w[r] = (u32x8)mm_panel_byte(t, get(p[r], b));
+    mm_transpose(w);
 #pragma GCC unroll 8
-        for (int k = 0; k < 8; k++) memcpy(out + 4 * PANEL * (8 * h + k), &w[h][k], sizeof w[h][k]);
+    for (int k = 0; k < 8; k++) {
+#ifdef MM_WIDE
+        mm_vi two[2];
+        mm_widen(t, w[k], two);
+        memcpy(out + 8 * PANEL * k, &two[0], sizeof two[0]);
+        memcpy(out + 8 * PANEL * k + 4 * PANEL, &two[1], sizeof two[1]);
+#else
+        memcpy(out + 4 * PANEL * k, &w[k], sizeof w[k]);
+#endif
     }
 }
 
@@ -137,9 +127,9 @@ MM_INLINE void mm_pack(const mm_traits t, mm_get_fn get, mm_scales_fn scales, co
             for (int b = 0; b < t.blocks; b++, out += stride) {
                 mm_pack_block(t, get, p, b, out);
                 for (int s = 0; s < t.scales; s++) {
-                    memcpy(out + mm_panel_scales_at(t) + PANEL * 4 * s, &dw[t.scales * b + s], sizeof dw[0]);
+                    memcpy(out + PANEL_SCALES_AT + PANEL * 4 * s, &dw[t.scales * b + s], sizeof dw[0]);
                     if (t.has_min)
-                        memcpy(out + mm_panel_scales_at(t) + PANEL * 4 * (t.scales + s), &mw[t.scales * b + s], sizeof mw[0]);
+                        memcpy(out + PANEL_SCALES_AT + PANEL * 4 * (t.scales + s), &mw[t.scales * b + s], sizeof mw[0]);
                 }
             }
 #pragma GCC unroll 8
@@ -152,8 +142,7 @@ MM_INLINE void mm_pack(const mm_traits t, mm_get_fn get, mm_scales_fn scales, co
 MM_INLINE void mm_tile_rows(const mm_traits t, const mm_tile_args *args, const int n_rows) {
     const size_t stride = mm_panel_block_bytes(t);
     const uint8_t *w = args->panel;
-    const mm_act *a = args->act;
-    const mm_whole *whole = args->whole;
+    const mm_met *a = args->act;
     mm_vf y[MM_GROUP][MM_COLS];
 #pragma GCC unroll 8
     for (int r = 0; r < n_rows; r++)
@@ -163,9 +152,9 @@ MM_INLINE void mm_tile_rows(const mm_traits t, const mm_tile_args *args, const i
 #pragma GCC unroll 2
         for (int s = 0; s < t.scales; s++) {
             const int half = t.scales == 1 ? MM_ALL : s;
-            const float *dw = (const float *)(w + mm_panel_scales_at(t)) + PANEL * s, *mw = dw + PANEL * t.scales;
+            const float *dw = (const float *)(w + PANEL_SCALES_AT) + PANEL * s, *mw = dw + PANEL * t.scales;
             mm_vi dot[MM_GROUP][MM_COLS];
-            mm_block_dot(t, dot, w, a, whole, half, n_rows);
+            mm_block_dot(t, dot, w, a, half, n_rows);
 #pragma GCC unroll 8
             for (int r = 0; r < n_rows; r++) {
                 const mm_vf d = mm_vf_set1(&a[r].d);
@@ -176,7 +165,6 @@ MM_INLINE void mm_tile_rows(const mm_traits t, const mm_tile_args *args, const i
                 }
             }
         }
-        if (MM_IS_WIDE(t)) whole += n_rows;
     }
 #pragma GCC unroll 8
     for (int r = 0; r < n_rows; r++)
@@ -229,44 +217,62 @@ MM_INLINE int32_t mm_sum8(i32x8 v) {
     return v[0] + v[1];
 }
 
-static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, mm_whole *whole, int64_t stride) {
-    for (int64_t b = 0; b < n_blocks; b++, x += 32, out += stride) {
-        f32x8 v[4];
-        i32x8 q[4], high[4], low[4], max = {0};
-        memcpy(v, x, sizeof v);
+/* 32 activations as integers; sum: lo, hi, all. Returns d. */
+MM_INLINE float mm_round32(const float *x, i32x8 q[4], int32_t sum[3]) {
+    f32x8 v[4];
+    i32x8 max = {0};
+    memcpy(v, x, sizeof v);
 #pragma GCC unroll 8
-        for (int i = 0; i < 4; i++) /* as integers magnitudes order as floats do, with infinity and NaN on top */
-            max = mm_max8((i32x8)v[i] & 0x7fffffff, max);
-        const int32_t top = mm_largest(max);
-        float d;
-        memcpy(&d, &top, sizeof d);
-        d = top >= 0x7f800000 ? __builtin_nanf("") : d / (float)MM_Q_MAX;
-        const bool is_zero = !(d > 0);
+    for (int i = 0; i < 4; i++) /* as integers magnitudes order as floats do, with infinity and NaN on top */
+        max = mm_max8((i32x8)v[i] & 0x7fffffff, max);
+    const int32_t top = mm_largest(max);
+    float d;
+    memcpy(&d, &top, sizeof d);
+    d = top >= 0x7f800000 ? __builtin_nanf("") : d / (float)MM_Q_MAX;
+    const bool is_zero = !(d > 0);
+#pragma GCC unroll 8
+    for (int i = 0; i < 4; i++)
+        q[i] = is_zero ? (i32x8){0} : -mm_max8(-mm_max8(mm_round8(v[i] / d), (i32x8){} - MM_Q_MAX), (i32x8){} - MM_Q_MAX);
+    sum[MM_LO] = mm_sum8(q[0] + q[1]);
+    sum[MM_HI] = mm_sum8(q[2] + q[3]);
+    sum[MM_ALL] = sum[MM_LO] + sum[MM_HI];
+    return d;
+}
+
+static void mm_quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t stride) {
+    for (int64_t b = 0; b < n_blocks; b++, x += 32, out += stride) {
+        i32x8 q[4], high[4], low[4];
+        int32_t sum[3];
+        out->d = mm_round32(x, q, sum);
 #pragma GCC unroll 8
         for (int i = 0; i < 4; i++) {
-            q[i] = is_zero ? (i32x8){0} : -mm_max8(-mm_max8(mm_round8(v[i] / d), (i32x8){} - MM_Q_MAX), (i32x8){} - MM_Q_MAX);
             high[i] = (q[i] + (1 << (MM_FINE_BITS - 1))) >> MM_FINE_BITS;
             low[i] = q[i] - (high[i] << MM_FINE_BITS);
         }
         const u8x32 coarse = mm_narrow(high), fine = mm_narrow(low);
-        const i32x8 first = q[0] + q[1], second = q[2] + q[3];
-        const int32_t lo = mm_sum8(first), hi = mm_sum8(second);
         memcpy(out->coarse, &coarse, sizeof coarse);
         memcpy(out->fine, &fine, sizeof fine);
-        if (whole) {
-            mm_store_whole(whole, q);
-            whole += stride;
-        }
-        out->d = d;
-        const int32_t sum[3] = {lo, hi, lo + hi};
 #pragma GCC unroll 8
         for (int i = 0; i < 3; i++) {
-            out->fsum[i] = d * (float)sum[i];
+            out->fsum[i] = out->d * (float)sum[i];
             out->zero[i] = -sum[i];
         }
         out->unused = 0;
     }
 }
+
+#ifdef MM_WIDE
+static void mm_quantise_whole(const float *x, int64_t n_blocks, mm_whole *out, int64_t stride) {
+    for (int64_t b = 0; b < n_blocks; b++, x += 32, out += stride) {
+        i32x8 q[4];
+        int32_t sum[3];
+        out->d = mm_round32(x, q, sum);
+        mm_store_whole(out, q);
+#pragma GCC unroll 8
+        for (int i = 0; i < 3; i++) out->fsum[i] = out->d * (float)sum[i];
+    }
+}
+#endif
 
 /* ---------------------------------------------------------------- float weights */
 
@@ -403,8 +409,10 @@ const matmul_ops MM_NAME = {
     .group = MM_GROUP,
     .panel = PANEL,
     .few = MM_FEW,
-    .has_whole = MM_HAS_WHOLE,
     .quantise = mm_quantise,
+#ifdef MM_WIDE
+    .quantise_whole = mm_quantise_whole,
+#endif
     .rows = {MM_QUANTISED(MM_ROWS_ENTRY)[TENSOR_F32] = rows_f32, [TENSOR_F16] = rows_f16, [TENSOR_BF16] = rows_bf16},
     .pack = {MM_QUANTISED(MM_PACK_ENTRY)},
     .tile = {MM_QUANTISED(MM_TILE_ENTRY)},

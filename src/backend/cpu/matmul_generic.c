@@ -16,8 +16,7 @@ typedef struct scale_block {
 /* Block number i of n weights (32, or 16 where the type's scales are that fine) of a row. */
 typedef void (*unpack_fn)(const uint8_t *row, int64_t i, scale_block *out);
 
-static void quantise(const float *x, int64_t n_blocks, mm_act *out, mm_whole *whole, int64_t stride) {
-    (void)whole;
+static void quantise(const float *x, int64_t n_blocks, mm_act *out, int64_t stride) {
     for (int64_t b = 0; b < n_blocks; b++, x += 32, out += stride) {
         float max = 0;
         bool is_finite = true;

@@ -181,10 +181,9 @@ MM_INLINE void mm_plane_dot(mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, cons
     }
 }
 
-MM_INLINE void mm_block_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_act *a,
-                            const mm_whole *whole, int half, const int n_rows) {
+MM_INLINE void mm_block_dot(const mm_traits t, mm_vi dot[MM_GROUP][MM_COLS], const uint8_t *w, const mm_act *a, int half,
+                            const int n_rows) {
     const int first = half == MM_HI ? 4 : 0, n = half == MM_ALL ? 8 : 4;
-    (void)whole;
     (void)t;
 #pragma GCC unroll 4
     for (int r = 0; r < n_rows; r++)

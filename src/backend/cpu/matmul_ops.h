@@ -29,10 +29,13 @@ typedef struct mm_act {
 } mm_act;
 _Static_assert(sizeof(mm_act) == 96, "a multiple of 32 bytes");
 
-/* The same q as 16-bit numbers, beside the records, for tiles whose weights are widened to 16 bits. */
+/* The same for tiles that multiply 16-bit numbers. Weights stand in their panel less their zero point, so no zero is needed. */
 typedef struct mm_whole {
-    int16_t q[32];
+    int16_t q[32]; /* of each four: 0, 2, 1, 3 */
+    float d;
+    float fsum[3];
 } mm_whole;
+_Static_assert(sizeof(mm_whole) == 80 && sizeof(mm_whole) <= sizeof(mm_act), "either fits where matmul_input_bytes made room");
 
 enum {
     MM_FINE_BITS = 7,
@@ -75,9 +78,8 @@ typedef void (*mm_pack_fn)(const mm_pack_args *a);
 typedef struct mm_tile_args {
     const void *panel;
     int32_t n_blocks;
-    const mm_act *act;     /* the group, at the panel's first block */
-    const mm_whole *whole; /* the same; NULL without ops->has_whole */
-    int32_t n_rows;        /* 1..ops->group, the rows the group has */
+    const void *act; /* the group, at the panel's first block: mm_whole, or mm_act where there is no quantise_whole */
+    int32_t n_rows;  /* 1..ops->group, the rows the group has */
     float *sum;
     int64_t stride;
 } mm_tile_args;
@@ -99,12 +101,12 @@ typedef void (*mm_float_fn)(const mm_float_args *a);
 
 struct matmul_ops {
     const char *isa;
-    int32_t group;  /* activation rows in a tile                                   */
-    int32_t panel;  /* weight rows in a panel, a multiple of MM_ROWS; 0 = no tiles */
-    int32_t few;    /* batches of up to so many rows go through the row kernels    */
-    bool has_whole; /* some tiles want mm_whole */
-    void (*quantise)(const float *x, int64_t n_blocks, mm_act *out, mm_whole *whole, int64_t stride); /* whole may be NULL */
-    mm_rows_fn rows[TENSOR_TYPE_END];                                                                 /* every supported type */
+    int32_t group; /* activation rows in a tile                                   */
+    int32_t panel; /* weight rows in a panel, a multiple of MM_ROWS; 0 = no tiles */
+    int32_t few;   /* batches of up to so many rows go through the row kernels    */
+    void (*quantise)(const float *x, int64_t n_blocks, mm_act *out, int64_t stride);
+    void (*quantise_whole)(const float *x, int64_t n_blocks, mm_whole *out, int64_t stride); /* for tiles; NULL = mm_act too */
+    mm_rows_fn rows[TENSOR_TYPE_END];                                                        /* every supported type */
     mm_pack_fn pack[TENSOR_TYPE_END]; /* with tile: every quantised type, or none */
     mm_tile_fn tile[TENSOR_TYPE_END];
     mm_float_fn floats[TENSOR_TYPE_END]; /* of float types; NULL = the row kernel */
