@@ -55,7 +55,7 @@ typedef struct cli_args {
     str_list stop, bias;
     int64_t n_prompt, n_gen, depth, repeats;
     const char *svg;
-    const char *host, *api_keys, *tls_cert, *tls_key, *metrics_compat, *store, *log;
+    const char *host, *api_keys, *tls_cert, *tls_key, *metrics_compat, *log;
     int64_t port, max_models, queue, keep_alive, drain, max_connections, max_body;
     str_list allow_host, allow_origin, also;
     double interval;

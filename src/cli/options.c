@@ -266,8 +266,6 @@ const option_row cli_options[] = {
      AT(max_body), V_SERVE},
     {"metrics-compat", 0, OPT_STR, "NAMES", "figures also under vLLM's names, for routers that read those", "vllm", 0, 0,
      AT(metrics_compat), V_SERVE},
-    {"store", 0, OPT_STR, "FILE", "database of the cases (default: $GALEN_DB, or galen/galen.db in the data folder)", NULL, 0, 0,
-     AT(store), V_SERVE},
     {"log", 0, OPT_STR, "FORM",
      "json: a line for each answer on standard error, without any text of it; none (default: json unless "
      "it is a terminal)",
@@ -294,7 +292,7 @@ const option_row cli_options[] = {
     {"once", 0, OPT_FLAG, NULL, "print one look and end", NULL, 0, 0, AT(once), V_MONITOR},
     {"interval", 0, OPT_FLOAT, "SECONDS", "time from look to look (default 1)", NULL, 0.1, 3600, AT(interval), V_MONITOR},
     {"db", 0, OPT_STR, "PATH", "the database (default: GALEN_DB, then galen/galen.db in the data folder)", NULL, 0, 0, AT(db),
-     V_STORE | V_KEEPS},
+     V_STORE | V_KEEPS | V_SERVE},
     {"no-history", 0, OPT_FLAG, NULL, "write nothing to the database", NULL, 0, 0, AT(no_history), V_KEEPS},
     {"to", 0, OPT_STR, "FORMAT", "of an export (default markdown)", "text|markdown|json|html|fhir", 0, 0, AT(format), V_HISTORY},
     {"limit", 0, OPT_INT, "N", "rows at most (default 20; 0: all)", NULL, 0, INT_MAX_, AT(limit), V_HISTORY | V_AUDIT},

@@ -47,16 +47,11 @@ static bool read_choice(const char *text, tune_choice *out) {
     return ok;
 }
 
-/* The database that the command line names; NULL: the usual one. */
-static const char *db_of(const cli *c) {
-    return c->args.db ? c->args.db : c->args.store;
-}
-
 /* NULL: there is none, or it cannot be read now; a choice is worth no wait. */
 static store *open_to_read(const cli *c) {
     char usual[4096];
     store *s = NULL;
-    const store_opts so = {.path = db_of(c), .is_read_only = true, .busy_ms = 200};
+    const store_opts so = {.path = c->args.db, .is_read_only = true, .busy_ms = 200};
     if (!so.path && store_default_path(usual, sizeof usual, NULL)) return NULL;
     if (access(so.path ? so.path : usual, R_OK)) return NULL;
     (void)store_open(&s, &so, NULL);
@@ -115,7 +110,7 @@ bool tune_keep(cli *c, const char *path, const tune_choice *choice, const json_t
                              choice->stream_layers, "is_default_fit", (int)choice->is_default_fit, "threads", choice->n_threads,
                              "ubatch", choice->n_batch, "kv_type", choice->kv_type, "seconds", choice->seconds, "curve", curve);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    const store_opts so = {.path = db_of(c)};
+    const store_opts so = {.path = c->args.db};
     galen_status st = text ? store_open(&s, &so, &err) : GALEN_E_NOMEM;
     if (!st) st = store_model_hash(s, path, hist_on_hash, c, hex, &err);
     term_progress_end(c);

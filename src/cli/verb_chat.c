@@ -159,6 +159,14 @@ static cli_exit turn(chat *k, const char *text, size_t n) {
     return st;
 }
 
+/* One word behind a slash, typed by a person: "/claer". */
+static bool is_slip(const cli *c, const char *text, size_t n) {
+    size_t i = 1;
+    if (!c->term.is_out_tty || n < 2 || n > 16 || text[0] != '/') return false;
+    while (i < n && text[i] >= 'a' && text[i] <= 'z') i++;
+    return i == n;
+}
+
 /* /quit, /clear, /help: true when the line was a command. */
 static bool command(chat *k, const char *text, size_t n, bool *is_quit) {
     static const char help[] = "/clear starts anew, /quit or Ctrl-D ends, Ctrl-C stops an answer";
@@ -175,7 +183,9 @@ static bool command(chat *k, const char *text, size_t n, bool *is_quit) {
         term_error(k->c, "%s", help);
         return true;
     }
-    return false; /* a message may begin with a slash */
+    if (!is_slip(k->c, text, n)) return false; /* a message may begin with a slash */
+    term_error(k->c, "no such command; %s", help);
+    return true;
 }
 
 static cli_exit converse(chat *k) {

@@ -62,16 +62,21 @@ static void print_side(const cli *c, const char *name, const galen_plan_side *s,
                   n_layer, s->n_ffn, n_layer, s->has_head ? ", head" : "");
 }
 
-static void print_choice(const cli *c, const galen_plan_choice *k, int32_t n_layer) {
-    char g[32], layers[48];
+static void print_choice(const cli *c, const galen_plan_choice *k, int32_t n_layer, bool has_gpu) {
+    char g[32], h[32], layers[48];
     const char *what = k->option[0] ? k->option : k->what;
     if (k->n_attn == k->n_ffn)
         (void)snprintf(layers, sizeof layers, "%d/%d", k->n_whole, n_layer);
     else
         (void)snprintf(layers, sizeof layers, "%d+%d/%d", k->n_attn, k->n_ffn, n_layer);
     size_text(k->gpu_bytes, g);
+    size_text(k->host_bytes, h);
     if (!k->fits)
         term_fact(c, what, 28, "does not fit");
+    else if (!has_gpu && term_width(c) < NARROW)
+        term_fact(c, what, 28, "memory %s, answer %.1f, prompt %.0f tokens/s", h, k->decode_rate, k->prefill_rate);
+    else if (!has_gpu)
+        (void)printf("%-28s %11s %10.1f %10.0f\n", what, h, k->decode_rate, k->prefill_rate);
     else if (term_width(c) < NARROW)
         term_fact(c, what, 28, "%s layers, GPU %s, answer %.1f, prompt %.0f tokens/s", layers, g, k->decode_rate,
                   k->prefill_rate);
@@ -124,11 +129,13 @@ static void print_plan(cli *c, const galen_plan *p, const galen_plan_info *i) {
     print_side(c, "CPU", &i->host, i->n_layer);
     print_speeds(c, i, c->args.as_card != NULL);
     (void)putchar('\n');
-    if (term_width(c) >= NARROW)
+    if (term_width(c) >= NARROW && i->gpu_name)
         (void)printf("%-28s %9s %11s %10s %10s\n", "instead", "layers", "GPU", "answer t/s", "prompt t/s");
+    else if (term_width(c) >= NARROW)
+        (void)printf("%-28s %11s %10s %10s\n", "instead", "memory", "answer t/s", "prompt t/s");
     else
         (void)puts("instead");
-    for (size_t n = 0; galen_plan_get_choice(p, n, &k); n++) print_choice(c, &k, i->n_layer);
+    for (size_t n = 0; galen_plan_get_choice(p, n, &k); n++) print_choice(c, &k, i->n_layer, i->gpu_name != NULL);
     if (c->args.tensors) print_tensors(p);
 }
 

@@ -110,7 +110,7 @@ static void read_options(cli *c, serving *v) {
     if (option_given(a, "max-connections")) o->n_connections = (int32_t)a->max_connections;
     if (option_given(a, "max-body")) o->max_body_bytes = (uint64_t)a->max_body;
     o->has_vllm_metrics = a->metrics_compat != NULL;
-    o->store_path = a->store;
+    o->store_path = a->db;
     o->log = is_quiet || a->quiet ? NULL : on_log;
 }
 

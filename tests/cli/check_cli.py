@@ -446,6 +446,8 @@ def test_terminal():
     check(rc == 0 and shown.count(b"tokens/s)") >= 2, f"chat: an answer, then Ctrl-D: {rc} {shown[-200:]!r}")
     rc, shown = on_terminal(chat, [(b"> ", b"\x03"), (b"ends the chat", b""), (b"> ", b"/quit\r")])
     check(rc == 0, f"chat: Ctrl-C at the prompt, then /quit: {rc} {shown[-200:]!r}")
+    rc, shown = on_terminal(chat, [(b"> ", b"/claer\r"), (b"no such command", b""), (b"> ", b"/quit\r")])
+    check(rc == 0 and b"tokens/s" not in shown, f"chat: a slip is no message: {rc} {shown[-200:]!r}")
     slow = ["chat", MODEL, "--chat-format", "plain", "-n", "1500", "--device", "ref", "--temp", "2", "--top-k", "0"]
     rc, shown = on_terminal(slow, [(b"> ", b"hello\r"), (b"hello\r\n", b"\x03", 0.5), (b"tokens/s", b""), (b"> ", b"/quit\r")])
     check(rc == 0, f"chat: Ctrl-C stops an answer, the chat goes on: {rc} {shown[-200:]!r}")
