@@ -7,14 +7,20 @@
  *       12    4  year
  *       16   24  n_codes, n_names, n_words, n_postings, n_rules, n_strings (bytes)
  *       40   32  release, NUL-padded: "ICD-10-CM 2026 (April 1)"
- *       72       codes     n_codes    x 32  code[8] (NUL-padded), title (in strings), bare, left, right, both (codes), flags (1:
- * billable) names     n_names    x  8  code, n_words u16, kind u8 (0 title, 1 inclusion term, 2 synonym, 3 shortened, 4 "NOS", 5
- * note), 0 words     n_words    x 20  text (in strings), first posting, n postings, class (0 plain, 1 qualifier, 2 generic, 3
- * context); ordered by text's bytes postings  n_postings x  4  a name that has the word rules     n_rules    x  8  a phrase, what
- * it is read as (in strings); ordered by the phrase's bytes strings   n_strings        NUL-terminated, UTF-8 `bare` is the code
- * for a name that says no more than this code's title: the "unspecified" or "without complications" child. `left`, `right`,
- * `both`: the same condition of that side, or the code itself. Rules and classes are those of data/codes/words.txt. Every offset
- * and index is checked when the file is opened. */
+ *       72       codes     n_codes    x 32  code[8] (NUL-padded), title (in strings), bare, left, right, both
+ *                                           (codes), flags (1: billable)
+ *                names     n_names    x  8  code, n_words u16, kind u8 (0 title, 1 inclusion term, 2 synonym,
+ *                                           3 shortened, 4 "NOS", 5 note), 1: says a side
+ *                words     n_words    x 20  text (in strings), first posting, n postings, class (0 plain,
+ *                                           1 qualifier, 2 generic, 3 context, 4 course, 5 soft, 6 site,
+ *                                           7 marked), opposite (a word, itself: none); ordered by text's bytes
+ *                postings  n_postings x  4  a name that has the word
+ *                rules     n_rules    x  8  a phrase, what it is read as (in strings); ordered by the phrase
+ *                strings   n_strings        NUL-terminated, UTF-8
+ *
+ * `bare` is the code for a name that says no more than this code's title: the "unspecified" or "without
+ * complications" child. `left`, `right`, `both`: the same condition of that side, or the code itself. Rules and
+ * classes are those of data/codes/words.txt. Every offset and index is checked when the file is opened. */
 #ifndef GALEN_ASSIST_CODES_H
 #define GALEN_ASSIST_CODES_H
 

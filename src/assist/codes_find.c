@@ -12,9 +12,9 @@ enum { MAX_NEAR = 6, MAX_NAME = 512, MAX_PHRASE = 4, MAX_PHRASE_BYTES = MAX_PHRA
 /* What a word counts as a part of its idf: found in both, only in what is asked, only in the table's name. Measured on one half
  * of tests/assist/code_names.txt. A qualifier ("acute") that only one of the two has says little; a context ("of newborn") that
  * only the table's name has says that this is another condition. */
-static const float both_have[N_CLASSES] = {1.0f, 0.5f, 0.3f, 1.0f, 0.8f, 0.1f, 1.0f};
-static const float asked_has[N_CLASSES] = {1.5f, 0.3f, 0.4f, 3.0f, 0.5f, 0.05f, 1.5f};
-static const float name_has[N_CLASSES] = {1.0f, 0.5f, 0.25f, 2.0f, 0.6f, 0.05f, 1.5f};
+static const float both_have[N_CLASSES] = {1.0f, 0.5f, 0.3f, 1.0f, 0.8f, 0.1f, 1.0f, 0.5f};
+static const float asked_has[N_CLASSES] = {1.5f, 0.3f, 0.4f, 3.0f, 0.5f, 0.05f, 1.5f, 0.3f};
+static const float name_has[N_CLASSES] = {1.0f, 0.5f, 0.25f, 2.0f, 0.6f, 0.05f, 1.5f, 1.5f};
 
 float codes_extra_cost(uint32_t class) {
     return name_has[class];
@@ -29,6 +29,7 @@ typedef struct near_word {
 
 typedef struct sums {
     float both, asked, name;
+    bool has_head;
 } sums;
 
 typedef struct search {
@@ -168,7 +169,7 @@ static void rewrite(const galen_codes *c, codes_words *w) {
 
 /* ------------------------------------------------------------ searching */
 
-static void add_names(search *x, near_word w, float asked) {
+static void add_names(search *x, near_word w, float asked, bool is_head) {
     const galen_codes *c = x->c;
     const uint32_t first = codes_u32(c->words, w.word, WORD_ROW, WORD_FIRST),
                    n = codes_u32(c->words, w.word, WORD_ROW, WORD_COUNT), class = codes_class(c, w.word);
@@ -180,6 +181,7 @@ static void add_names(search *x, near_word w, float asked) {
         s->both += both_have[class] * w.likeness * idf;
         s->asked += asked;
         s->name += name_has[class] * idf;
+        s->has_head |= is_head;
     }
 }
 
@@ -222,8 +224,10 @@ static float side_share(const search *x, uint32_t name) {
     return !x->side && x->c->names[(size_t)name * NAME_ROW + NAME_SIDE] ? 0.85f : 1.0f;
 }
 
-/* The best name for some words; keeps x's best when that is better. discount: what this reading of the name costs. */
-static void search_words(search *x, const codes_words *q, float discount) {
+/* The best name for some words; keeps x's best when that is better. head: the word that says what it is, "" when none does;
+ * discount: what this reading of the name costs. */
+static void search_words(search *x, const codes_words *q, const char *head, float discount) {
+    const float without_head = 0.85f;
     const galen_codes *c = x->c;
     float total = 0;
     for (int i = 0; i < q->n; i++) {
@@ -236,7 +240,7 @@ static void search_words(search *x, const codes_words *q, float discount) {
             n = near_words(c, q->text[i], near);
         const float asked = n ? asked_has[codes_class(c, near[0].word)] * c->idf[near[0].word] : c->rarest;
         total += asked;
-        for (int k = 0; k < n; k++) add_names(x, near[k], asked);
+        for (int k = 0; k < n; k++) add_names(x, near[k], asked, strcmp(q->text[i], head) == 0);
     }
     for (int i = 0; i < q->n; i++) {
         uint32_t at;
@@ -249,7 +253,7 @@ static void search_words(search *x, const codes_words *q, float discount) {
         const float missing = total > s.asked ? total - s.asked : 0.0f,
                     extra = c->weight[name] > s.name ? c->weight[name] - s.name : 0.0f;
         float fit = s.both / (s.both + 0.5f * (missing + extra)) * discount;
-        fit *= chapter_share(c, name, fit) * side_share(x, name);
+        fit *= chapter_share(c, name, fit) * side_share(x, name) * (*head && !s.has_head ? without_head : 1.0f);
         const float rank = fit + preference(c, name);
         if (rank <= x->rank) continue;
         x->rank = rank;
@@ -259,21 +263,57 @@ static void search_words(search *x, const codes_words *q, float discount) {
     x->n_touched = 0;
 }
 
+static uint32_t class_of(const galen_codes *c, const char *word) {
+    uint32_t at;
+    return find_word(c, word, &at) ? codes_class(c, at) : CLASS_WORD;
+}
+
 /* "Other", "left", "acute": none of its words names anything. */
 static bool says_something(const galen_codes *c, const codes_words *q) {
     for (int i = 0; i < q->n; i++) {
-        uint32_t at;
-        const uint32_t class = find_word(c, q->text[i], &at) ? codes_class(c, at) : CLASS_WORD;
+        const uint32_t class = class_of(c, q->text[i]);
         if (class == CLASS_WORD || class == CLASS_CONTEXT || class == CLASS_SITE) return true;
     }
     return false;
 }
 
+/* Where the words that follow the main one begin: "fracture| of the neck of the femur". */
+static size_t head_end(const char *s, size_t n) {
+    static const char *const joints[] = {" of ",     " in ",    " with ", " due ",     " from ",   " to ",
+                                         " by ",     " at ",    " on ",   " second",   " caused ", " after ",
+                                         " during ", " follow", " and ",  " without ", ",",        "("};
+    size_t end = n;
+    for (size_t i = 0; i < sizeof joints / sizeof joints[0]; i++) {
+        const size_t m = strlen(joints[i]);
+        for (size_t at = 1; at + m <= end; at++) {
+            if (strncasecmp(s + at, joints[i], m) == 0) end = at;
+        }
+    }
+    return end;
+}
+
+/* The word that says what it is: the last before "of", "in" ... that is no qualifier; "" when that is a place ("chest syndrome").
+ */
+static void find_head(const galen_codes *c, const char *s, size_t n, char head[CODES_WORD_BYTES]) {
+    codes_words w;
+    codes_fold(s, head_end(s, n), &w);
+    rewrite(c, &w);
+    head[0] = '\0';
+    for (int i = w.n - 1; i >= 0; i--) {
+        const uint32_t class = class_of(c, w.text[i]);
+        if (class == CLASS_WORD || class == CLASS_CONTEXT) memcpy(head, w.text[i], CODES_WORD_BYTES);
+        if (class == CLASS_WORD || class == CLASS_CONTEXT || class == CLASS_SITE) return;
+    }
+}
+
 static void search_text(search *x, const char *s, size_t n, float discount) {
     codes_words q;
+    char head[CODES_WORD_BYTES];
     codes_fold(s, n, &q);
     rewrite(x->c, &q);
-    if (says_something(x->c, &q)) search_words(x, &q, discount);
+    if (!says_something(x->c, &q)) return;
+    find_head(x->c, s, n, head);
+    search_words(x, &q, head, discount);
 }
 
 static bool is_part_end(char c) {
@@ -294,47 +334,45 @@ static bool has_context(const galen_codes *c, const char *s, size_t n) {
     codes_words q;
     codes_fold(s, n, &q);
     rewrite(c, &q);
-    for (int i = 0; i < q.n; i++) {
-        uint32_t at;
-        if (find_word(c, q.text[i], &at) && codes_class(c, at) == CLASS_CONTEXT) return true;
-    }
+    for (int i = 0; i < q.n; i++)
+        if (class_of(c, q.text[i]) == CLASS_CONTEXT) return true;
     return false;
 }
 
 /* "Atrial fibrillation with rapid ventricular response": what stands before such a word, but for "x in pregnancy", which is no x.
- * "ACE inhibitor-induced cough": what stands behind. */
+ * "ACE inhibitor-induced cough": what stands behind, but for "drug-induced x". The less is left of a name the less it counts. */
 static void search_around(search *x, const char *name, size_t len) {
     static const struct {
         const char *word;
         float share;
-        enum { BEFORE, BEFORE_PLAIN, BEHIND } what;
-    } joints[] = {{" with ", 0.82f, BEFORE},
-                  {" without ", 0.82f, BEFORE},
-                  {" due to ", 0.75f, BEFORE},
-                  {" secondary to ", 0.75f, BEFORE},
-                  {" caused by ", 0.75f, BEFORE},
-                  {" related to ", 0.75f, BEFORE},
-                  {" vs ", 0.75f, BEFORE},
-                  {" vs. ", 0.75f, BEFORE},
-                  {" versus ", 0.75f, BEFORE},
-                  {" or ", 0.75f, BEFORE},
-                  {" from ", 0.75f, BEFORE_PLAIN},
-                  {" in ", 0.75f, BEFORE_PLAIN},
-                  {" following ", 0.75f, BEFORE_PLAIN},
-                  {"-induced ", 0.7f, BEHIND},
-                  {" induced ", 0.7f, BEHIND},
-                  {"-related ", 0.7f, BEHIND},
-                  {"-associated ", 0.7f, BEHIND}};
+        enum { BEFORE, BEFORE_PLAIN, BEHIND_PLAIN } what;
+    } joints[] = {{" with ", 0.8f, BEFORE},
+                  {" without ", 0.8f, BEFORE},
+                  {" due to ", 0.7f, BEFORE},
+                  {" secondary to ", 0.7f, BEFORE},
+                  {" caused by ", 0.7f, BEFORE},
+                  {" related to ", 0.7f, BEFORE},
+                  {" vs ", 0.7f, BEFORE},
+                  {" vs. ", 0.7f, BEFORE},
+                  {" versus ", 0.7f, BEFORE},
+                  {" or ", 0.7f, BEFORE},
+                  {" from ", 0.7f, BEFORE_PLAIN},
+                  {" in ", 0.7f, BEFORE_PLAIN},
+                  {" following ", 0.7f, BEFORE_PLAIN},
+                  {"-induced ", 0.65f, BEHIND_PLAIN},
+                  {" induced ", 0.65f, BEHIND_PLAIN},
+                  {"-related ", 0.65f, BEHIND_PLAIN},
+                  {"-associated ", 0.65f, BEHIND_PLAIN}};
     for (size_t i = 0; i < sizeof joints / sizeof joints[0]; i++) {
         const size_t n = strlen(joints[i].word);
         for (size_t at = 1; at + n < len; at++) {
             if (strncasecmp(name + at, joints[i].word, n) != 0) continue;
             const char *behind = name + at + n;
             const size_t n_behind = len - at - n;
-            if (joints[i].what == BEHIND)
-                search_text(x, behind, n_behind, joints[i].share);
-            else if (joints[i].what == BEFORE || !has_context(x->c, behind, n_behind))
-                search_text(x, name, at, joints[i].share);
+            const bool is_behind = joints[i].what == BEHIND_PLAIN;
+            const float share = joints[i].share + 0.1f * (float)(is_behind ? n_behind : at) / (float)len;
+            if (joints[i].what != BEFORE && has_context(x->c, is_behind ? name : behind, is_behind ? at : n_behind)) break;
+            search_text(x, is_behind ? behind : name, is_behind ? n_behind : at, share);
             break;
         }
     }

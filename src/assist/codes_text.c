@@ -5,14 +5,14 @@
 #include "assist/latin.h"
 #include "base/utf8.h"
 
-static const char *const stop_words[] = {"of",  "the", "an", "and", "or", "in",          "to",  "by",  "with",
-                                         "due", "for", "on", "at",  "as", "unspecified", "nos", "not", "specified"};
+static const char *const stop_words[] = {"of",  "the", "an", "and", "or", "in",          "to",  "by",       "with",
+                                         "due", "for", "on", "at",  "as", "unspecified", "nos", "specified"};
 /* Joined with the next word: "gastro-esophageal" is "gastroesophageal". */
-static const char *const prefixes[] = {"pre",     "post",    "non",    "gastro",  "auto",    "sub",    "pseudo",  "anti",
-                                       "hyper",   "hypo",    "para",   "peri",    "poly",    "micro",  "broncho", "cardio",
-                                       "cerebro", "musculo", "osteo",  "neuro",   "thrombo", "vulvo",  "utero",   "uretero",
-                                       "laryngo", "tracheo", "naso",   "oro",     "recto",   "ano",    "myo",     "endo",
-                                       "epi",     "cortico", "cranio", "cervico", "lumbo",   "thoraco"};
+static const char *const prefixes[] = {"pre",     "post",    "non",     "not",    "gastro",  "auto",    "sub",    "pseudo",
+                                       "anti",    "hyper",   "hypo",    "para",   "peri",    "poly",    "micro",  "broncho",
+                                       "cardio",  "cerebro", "musculo", "osteo",  "neuro",   "thrombo", "vulvo",  "utero",
+                                       "uretero", "laryngo", "tracheo", "naso",   "oro",     "recto",   "ano",    "myo",
+                                       "endo",    "epi",     "cortico", "cranio", "cervico", "lumbo",   "thoraco"};
 /* What a clinician puts before a name that is not certain. */
 static const char *const doubt_words[] = {"possible", "probable",  "suspected",   "likely", "presumed", "possibly",
                                           "probably", "potential", "presumptive", "query",  "suspicion"};
