@@ -248,7 +248,7 @@ def test_bad():
     with open(path("mixed.out"), encoding="utf-8") as f:
         check("cough" not in f.read(), "no text of a case in --out")
     check(CANARY.encode() not in out + err, "nor in the report or in messages")
-    for args, code, words in ((["nothing.jsonl"], 2, b"No such file"), ([WORK], 1, b"directory"), ([], 2, b"it needs FILE"), ([file, "--from", file], 2, b"takes no cases"),
+    for args, code, words in ((["nothing.jsonl"], 2, b"No such file"), ([WORK], 1, b"directory"), ([], 2, b"no FILE"), ([file, "--from", file], 2, b"takes no cases"),
                               ([file, "--no-model", "-m", "x"], 2, b"both"), ([file, "--no-model", "--svg", "x"], 2, b"--svg"), ([file, "--no-model", "--skip", 9], 2, b"leaves no case"),
                               (["--from", file], 2, b"no line of a results file"), ([file, "--no-model", "--questions", 65], 2, b"between 0 and 64"),
                               ([file, "-m", MODEL, "--svg", "/nowhere/x.svg"], 1, b"cannot be written")):

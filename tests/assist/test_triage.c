@@ -365,14 +365,16 @@ static void a_megabyte_is_read_in_linear_time(void **state) {
     char *text = malloc(n);
     assert_non_null(text);
     for (size_t k = 0; k < COUNT(pieces); k++) {
-        double s[2];
-        for (int half = 0; half < 2; half++) {
+        double s[2] = {1e9, 1e9}; /* the least of some tries: what other machines take from a virtual processor is counted too */
+        for (int i = 0; i < 10 && (i < 2 || s[1] > 4 * s[0] + 0.1); i++) {
+            const int half = i % 2;
             const size_t m = half ? n : n / 2;
-            for (size_t i = 0; i < m; i++) text[i] = pieces[k][i % strlen(pieces[k])];
+            for (size_t c = 0; c < m; c++) text[c] = pieces[k][c % strlen(pieces[k])];
             memcpy(text + m - 32, ".\nHe is vomiting blood right now", 32);
             const double start = cpu_s();
             assert_int_equal(galen_triage_text(text, m, &t, NULL), GALEN_OK);
-            s[half] = cpu_s() - start;
+            const double took = cpu_s() - start;
+            if (took < s[half]) s[half] = took;
             check_result(&t, m);
             assert_true(has_flag(&t, "abdomen.gi-bleed-upper"));
         }

@@ -60,10 +60,15 @@ static void round_trip(void **state) {
     running_update(r, &info, true);
     assert_int_equal(running_list(dir, got, 4), 1);
     assert_true(got[0].tokens_per_s == 12.5 && got[0].ctx_used == 99);
-    info.ctx_used = 100;
-    running_update(r, &info, false); /* too soon after the last */
-    assert_int_equal(running_list(dir, got, 4), 1);
-    assert_true(got[0].ctx_used == 99);
+    bool is_held_back = false;
+    for (int i = 0; i < 100 && !is_held_back; i++) { /* somebody may have held us up for longer than what is too soon */
+        running_update(r, &info, true);
+        info.ctx_used++;
+        running_update(r, &info, false); /* too soon after the last */
+        assert_int_equal(running_list(dir, got, 4), 1);
+        is_held_back = got[0].ctx_used == info.ctx_used - 1;
+    }
+    assert_true(is_held_back);
     running_close(r);
     assert_int_equal(running_list(dir, got, 4), 0);
     running_close(NULL);
