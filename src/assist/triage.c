@@ -95,10 +95,30 @@ static bool join_words(const triage_rules *r, token *a, const token *b) {
     return true;
 }
 
+/* "could not" says what "couldnt" says: the second word counts as both. */
+static void contract(const triage_rules *r, const token *verb, token *t) {
+    static const char *const forms[][2] = {{"can", "cant"},    {"could", "couldnt"}, {"would", "wouldnt"}, {"will", "wont"},
+                                           {"does", "doesnt"}, {"do", "dont"},       {"did", "didnt"},     {"is", "isnt"},
+                                           {"are", "arent"},   {"was", "wasnt"},     {"were", "werent"},   {"has", "hasnt"},
+                                           {"have", "havent"}, {"had", "hadnt"}};
+    if (t->n != 3 || memcmp(t->text, "not", 3) != 0 || t->before != BRK_NONE) return;
+    for (size_t k = 0; k < sizeof forms / sizeof *forms; k++) {
+        if (verb->n != strlen(forms[k][0]) || memcmp(verb->text, forms[k][0], verb->n) != 0) continue;
+        token whole = {.n = (uint8_t)strlen(forms[k][1])};
+        memcpy(whole.text, forms[k][1], whole.n);
+        (void)lexicon_lookup(r, &whole);
+        for (int i = 0; i < whole.n_rows && t->n_rows < MAX_ROWS; i++) t->rows[t->n_rows++] = whole.rows[i];
+        t->mask |= whole.mask;
+        t->known |= whole.known;
+    }
+}
+
 static void look_up(scan *x, token *t) {
-    if (lexicon_lookup(x->r, t)) return;
     sentence *s = &x->s;
     token *last = s->n_tokens ? &s->tokens[s->n_tokens - 1] : NULL;
+    const bool is_known = lexicon_lookup(x->r, t);
+    if (is_known && last) contract(x->r, last, t);
+    if (is_known) return;
     if (x->n_fuzzy >= MAX_FUZZY) return;
     x->n_fuzzy++;
     if (lexicon_lookup_fuzzy(x->r, t)) return;

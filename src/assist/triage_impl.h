@@ -10,7 +10,7 @@
 
 enum {
     WORD_BYTES = 32,     /* of a folded word; longer ones are cut      */
-    MAX_ROWS = 4,        /* a word's own, and those of stems that it begins with */
+    MAX_ROWS = 8,        /* a word's own, and those of stems that it begins with */
     MAX_SYMS = 24576,    /* words and classes of all phrases           */
     MAX_TOKENS = 96,     /* words of a sentence; a longer one is cut   */
     MAX_HITS = 512,      /* phrases found in a sentence                */
@@ -191,6 +191,7 @@ typedef enum known_sym {
     SYM_OXYGEN,
     SYM_CHILD,
     SYM_PERSON,
+    SYM_HIS,
     SYM_NUMBER,
     N_KNOWN_SYMS
 } known_sym;

@@ -53,6 +53,7 @@ static const char *const known_classes[N_KNOWN_SYMS] = {
     [SYM_OXYGEN] = "oxygen",
     [SYM_CHILD] = "child",
     [SYM_PERSON] = "person",
+    [SYM_HIS] = "his",
     [SYM_NUMBER] = "#",
 };
 

@@ -3,7 +3,7 @@
  *   chest pain          these words, one behind the other
  *   @pain               a word of the class pain
  *   bleed*              a word that begins so (four letters at least)
- *   (in/on top of)      one of these
+ *   (in/on top of)      one of these; a gap may lie within one
  *   [my]                this or nothing
  *   ..                  up to three words between; ..5 up to five; never over a comma, "and", "but", "no", "with"
  *   ...5                the same, and over commas, "and", "or": for what goes on in the list ("cannot cough or talk")
@@ -64,12 +64,28 @@ static uint32_t step_word(triage_rules *r, uint32_t node, const char *s, size_t 
     return lexicon_step(r, node, sym);
 }
 
+/* ".." of a phrase: its words, with GAP_IS_WIDE of "..."; *n_bytes read. 0 = too many words. */
+static uint8_t read_gap(const char *s, const char *end, size_t *n_bytes) {
+    const char *p = s + 2;
+    const bool is_wide = p < end && *p == '.';
+    int gap = 0;
+    for (p += is_wide; p < end && *p >= '0' && *p <= '9' && gap < 100; p++) gap = gap * 10 + (*p - '0');
+    *n_bytes = (size_t)(p - s);
+    return gap > MAX_GAP ? 0 : (uint8_t)((gap ? gap : DEFAULT_GAP) | (is_wide ? GAP_IS_WIDE : 0));
+}
+
+static bool is_gap(const char *s, size_t n) {
+    return n >= 2 && s[0] == '.' && s[1] == '.';
+}
+
 static uint32_t step_choice(triage_rules *r, uint32_t node, choice c, bool *is_unknown, choice *bad) {
     const char *word;
     size_t n;
     if (!c.s) return lexicon_step(r, node, c.sym);
     while ((n = parse_word(&c.s, &c.n, &word)) > 0) {
-        const uint32_t next = step_word(r, node, word, n, is_unknown);
+        size_t n_gap;
+        const uint8_t gap = is_gap(word, n) ? read_gap(word, word + n, &n_gap) : 0;
+        const uint32_t next = !gap ? step_word(r, node, word, n, is_unknown) : node ? lexicon_gap(r, node, gap) : 0;
         if (!next) {
             *bad = (choice){.s = word, .n = n};
             return 0;
@@ -182,12 +198,10 @@ static int read_elements(const char *s, const char *end, element *els) {
             const char close = *s == '(' ? ')' : ']';
             s++;
             if (!read_choices(&s, end, close, el)) return -1;
-        } else if (s + 1 < end && s[0] == '.' && s[1] == '.') {
-            int gap = 0;
-            const bool is_wide = s + 2 < end && s[2] == '.';
-            for (s += 2 + is_wide; s < end && *s >= '0' && *s <= '9' && gap < 100; s++) gap = gap * 10 + (*s - '0');
-            if (gap > MAX_GAP) return -1;
-            el->gap = (uint8_t)((gap ? gap : DEFAULT_GAP) | (is_wide ? GAP_IS_WIDE : 0));
+        } else if (is_gap(s, (size_t)(end - s))) {
+            size_t n_bytes;
+            if (!(el->gap = read_gap(s, end, &n_bytes))) return -1;
+            s += n_bytes;
         } else {
             const char *q = s;
             while (q < end && !strchr(" \t([", *q)) q++;

@@ -80,6 +80,7 @@ static bool is_told_of_relative(const triage_rules *r, const sentence *s, const 
                                          "grandmother", "grandfather", "aunt", "uncle", "cousin", "family"};
     const token *verb = &s->tokens[h->last];
     if (verb->n != 3 || memcmp(verb->text, "had", 3) != 0) return false;
+    if (h->first > 0 && token_has(&s->tokens[h->first - 1], SYM_HIS)) return false; /* a relative of the one who is meant */
     for (int k = 0; k < s->n_hits; k++)
         if (!s->hits[k].is_hidden &&
             (r->concepts[s->hits[k].id].cue == CUE_PAST_AFTER || r->concepts[s->hits[k].id].cue == CUE_PAST))
