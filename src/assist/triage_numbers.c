@@ -373,6 +373,7 @@ static bool take_weeks(scan *x, int i) {
     const sentence *s = &x->s;
     const bool is_week = token_has(at(s, i + 1), SYM_WEEK) || (at(s, i + 1)->is_slash_before && at(s, i + 1)->value == 40);
     for (int k = 0; k < s->n_tokens; k++) is_near |= token_has(at(s, k), SYM_GESTATION);
+    is_near |= is_week && !token_has(at(s, i + 1), SYM_WEEK); /* 33/40 says so by itself */
     x->has_gestation |= is_near;
     if (is_week && is_free_weeks(s, i)) widen(&x->weeks, s->tokens[i].value, s->tokens[i].from, s->tokens[i].to);
     is_near |= is_text(at(s, i - 1), "im") || (is_text(at(s, i - 1), "am") && is_text(at(s, i - 2), "i")); /* I'm 11 weeks */
