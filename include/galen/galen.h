@@ -283,6 +283,7 @@ GALEN_API void galen_session_close(galen_session *s);
  *  Errors  GALEN_E_RANGE  an id is out of range; session unchanged.
  *          GALEN_E_FULL   n_past + n_tokens > n_ctx; session unchanged.
  *          GALEN_E_NUMERIC a logit is NaN; the tokens are not appended.
+ *          GALEN_E_CANCELLED the progress function said so; the tokens are not appended.
  *          GALEN_E_DEVICE the backend failed; only galen_session_close is legal.
  *  Memory  allocates nothing.  Threads  one caller per session. */
 GALEN_API galen_status galen_session_eval(galen_session *s, const int32_t *tokens, int32_t n_tokens, float *logits,
@@ -297,7 +298,8 @@ GALEN_API galen_status galen_session_rewind(galen_session *s, int32_t n_past, ga
 GALEN_API int32_t galen_session_n_past(const galen_session *s);
 GALEN_API int32_t galen_session_n_ctx(const galen_session *s);
 
-/** Called from eval between batches of a long prompt. */
+/** Called from eval between batches of a long prompt, and on a processor between the layers of a large one, with the same count.
+ */
 GALEN_API void galen_session_set_progress(galen_session *s, galen_progress_fn fn, void *user);
 
 /* ---------------------------------------------------------------- grammars */

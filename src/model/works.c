@@ -12,7 +12,7 @@
 #include "base/checked.h"
 #include "tensor/log_sum.h"
 
-enum { NONE = -1 };
+enum { NONE = -1, ASK_ROWS = 32 /* fewer are over soon */ };
 
 struct works {
     const devices *d;
@@ -22,6 +22,8 @@ struct works {
     int32_t kv_owed; /* a streamed layer whose new KV rows the host still lacks, or NONE */
     float *x;        /* [max_rows][n_embd] crossing */
     float *k, *v;    /* [max_rows][n_head_kv * d_head] of a streamed layer */
+    bool (*goes_on)(void *user);
+    void *user;
 };
 
 devices devices_of_one(const network *net, const backend_api *api, backend *b) {
@@ -171,6 +173,16 @@ static galen_status run_part(works *w, int32_t layer, int part, const batch *b, 
     return st;
 }
 
+void works_ask(works *w, bool (*goes_on)(void *user), void *user) {
+    w->goes_on = goes_on;
+    w->user = user;
+}
+
+static galen_status ask(const works *w, const batch *b, galen_error *err) {
+    if (!w->goes_on || b->n_rows < ASK_ROWS || w->goes_on(w->user)) return GALEN_OK;
+    return galen_fail(err, GALEN_E_CANCELLED, 0, "cancelled");
+}
+
 /* Every layer; *last is the device of the head, and has the hidden states. */
 static galen_status run_layers(works *w, const batch *b, int32_t *last, galen_error *err) {
     const devices *d = w->d;
@@ -182,7 +194,9 @@ static galen_status run_layers(works *w, const batch *b, int32_t *last, galen_er
     if ((st = d->at[w->now].api->embed(w->at[w->now], b, err))) return st;
     for (int32_t layer = 0; layer < d->net->n_layer; layer++) {
         if ((st = run_part(w, layer, PART_ATTN, b, is_streaming, err))) return st;
+        if ((st = ask(w, b, err))) return st;
         if ((st = run_part(w, layer, PART_FFN, b, is_streaming, err))) return st;
+        if ((st = ask(w, b, err))) return st;
     }
     if (w->kv_owed != NONE && (st = return_kv(w, d->n - 1, b, err))) return st;
     if (b->n_out == 0) return GALEN_OK;

@@ -39,6 +39,10 @@ void works_close(works *w); /* NULL is fine */
  *  Errors  DEVICE, NOMEM...: only works_close is legal. */
 galen_status works_forward(works *w, const batch *b, float *logits, galen_error *err);
 
+/** From now on goes_on is asked between the layers of a pass of many rows, where the processor alone computes: false ends the pass
+ *  with CANCELLED, and the next may follow. NULL: never asked. */
+void works_ask(works *w, bool (*goes_on)(void *user), void *user);
+
 /** As works_forward, with the token after each output row chosen on the device (backend_api.sample): out [n_out]. *is_chosen
  * false: the device does not offer that, or not for these rows, and logits were written as ever. */
 galen_status works_choose(works *w, const batch *b, const sample_row *rows, sample_choice *out, bool *is_chosen, float *logits,

@@ -43,8 +43,9 @@ struct galen_session {
     int32_t n_room;
     galen_progress_fn progress;
     void *progress_user;
-    session_pick *pick; /* of the evaluation under way; NULL = logits are wanted */
-    bool is_broken;     /* the backend failed: only close is legal */
+    uint64_t n_told, n_asked; /* tokens, as progress was told last */
+    session_pick *pick;       /* of the evaluation under way; NULL = logits are wanted */
+    bool is_broken;           /* the backend failed: only close is legal */
 };
 
 /** Check a caller's options struct: its size must be one this library knows. Copies the known part over the defaults. */

@@ -121,10 +121,20 @@ galen_status session_mend(galen_session *s, int32_t past, const galen_error *cau
     return st;
 }
 
+static bool goes_on(void *user) {
+    const galen_session *s = user;
+    return s->progress(s->progress_user, s->n_told, s->n_asked);
+}
+
 static galen_status eval_batch(galen_session *s, int32_t past, int32_t n, int32_t n_out, float *logits, galen_error *err) {
     galen_error why = {0};
+    if (s->progress && !s->where.at->device) works_ask(s->where.works, goes_on, s);
     galen_status st = run_batch(s, past, n, n_out, logits, &why);
+    works_ask(s->where.works, NULL, NULL);
     if (!st) return GALEN_OK;
+    if (st == GALEN_E_CANCELLED)
+        return galen_fail(err, st, 0, "cancelled after %llu of %llu tokens", (unsigned long long)s->n_told,
+                          (unsigned long long)s->n_asked);
     if ((st = session_mend(s, past, &why, err))) return st;
     st = run_batch(s, past, n, n_out, logits, err);
     if (st) s->is_broken = true;
@@ -154,6 +164,8 @@ static galen_status eval_alone(galen_session *s, int32_t n_tokens, bool is_all, 
         const bool is_last = done + n == n_tokens;
         const int32_t n_out = is_all ? n : is_last && logits ? 1 : 0;
         float *out = is_all ? logits + (int64_t)done * n_vocab : logits;
+        s->n_told = (uint64_t)done;
+        s->n_asked = (uint64_t)n_tokens;
         if ((st = eval_batch(s, s->n_past + done, n, n_out, out, err))) return st;
         const bool has_logits = n_out > 0 && !(s->pick && s->pick->is_chosen);
         if (has_logits && (st = logits_check(out, n_out, n_vocab, err))) return st;

@@ -347,12 +347,52 @@ static void a_model_can_be_looked_into(void **state) {
     galen_model_close(m);
 }
 
+static bool stop_at(void *user, uint64_t done, uint64_t total) {
+    int *left = user;
+    assert_true(done <= total && total == 100);
+    return (*left)-- > 0;
+}
+
+/* One batch, and the caller changes its mind between any two of its parts: nothing is appended, and the session goes on as if
+ * nothing had been. */
+static void a_pass_is_cancelled_between_layers(void **state) {
+    (void)state;
+    enum { N = 100 };
+    int32_t tokens[N];
+    float plain[TINY_VOCAB], after[TINY_VOCAB];
+    fill(tokens, N);
+    write_model("llama", NULL, 0);
+    galen_model *m = open_model("cpu", 2);
+    galen_session *s = open_session(m, 200, 0, "f16");
+    assert_int_equal(galen_session_eval(s, tokens, N, plain, NULL), GALEN_OK);
+    for (int at = 0; at < 2 * TINY_LAYERS; at++) {
+        int left = at;
+        galen_error err = {0};
+        assert_int_equal(galen_session_rewind(s, 0, NULL), GALEN_OK);
+        galen_session_set_progress(s, stop_at, &left);
+        assert_int_equal(galen_session_eval(s, tokens, N, after, &err), GALEN_E_CANCELLED);
+        assert_non_null(strstr(err.msg, "0 of 100 tokens"));
+        assert_int_equal(galen_session_n_past(s), 0);
+        galen_session_set_progress(s, NULL, NULL);
+        assert_int_equal(galen_session_eval(s, tokens, N, after, NULL), GALEN_OK);
+        assert_memory_equal(plain, after, sizeof plain);
+    }
+    int left = 2 * TINY_LAYERS; /* the last call, after the batch, is too late */
+    assert_int_equal(galen_session_rewind(s, 0, NULL), GALEN_OK);
+    galen_session_set_progress(s, stop_at, &left);
+    assert_int_equal(galen_session_eval(s, tokens, N, after, NULL), GALEN_OK);
+    assert_int_equal(left, -1);
+    galen_session_close(s);
+    galen_model_close(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_tokens_give_the_same_bytes),   cmocka_unit_test(cpu_agrees_with_ref),
         cmocka_unit_test(limits_are_errors_that_change_nothing), cmocka_unit_test(generation_is_reproducible),
         cmocka_unit_test(stops_by_length_string_and_caller),     cmocka_unit_test(damaged_weights_end_in_an_error),
         cmocka_unit_test(a_file_cut_while_in_use_is_noticed),    cmocka_unit_test(a_model_can_be_looked_into),
+        cmocka_unit_test(a_pass_is_cancelled_between_layers),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }
