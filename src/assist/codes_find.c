@@ -30,6 +30,7 @@ typedef struct near_word {
 typedef struct sums {
     float both, asked, name;
     bool has_head;
+    uint8_t n_contexts;
 } sums;
 
 typedef struct search {
@@ -100,6 +101,7 @@ static int near_words(const galen_codes *c, const char *w, near_word out[MAX_NEA
         const char *text = codes_word(c, i);
         const size_t m = strlen(text);
         if (text[0] != w[0] || m + 2 < n || n + 2 < m || m >= CODES_WORD_BYTES) continue;
+        if (strncmp(text, w, n < 8 ? 2 : 4) != 0) continue;
         const int d = edits(w, (int)n, text, (int)m);
         const float like = 1.0f - (float)d / (float)(n > m ? n : m);
         if (d > (n < 8 ? 1 : 2) || (n_out == MAX_NEAR && like <= out[n_out - 1].likeness)) continue;
@@ -182,6 +184,7 @@ static void add_names(search *x, near_word w, float asked, bool is_head) {
         s->asked += asked;
         s->name += name_has[class] * idf;
         s->has_head |= is_head;
+        s->n_contexts += class == CLASS_CONTEXT;
     }
 }
 
@@ -213,10 +216,12 @@ static float preference(const galen_codes *c, uint32_t name) {
     return kinds[row[NAME_KIND] < N_KINDS ? row[NAME_KIND] : 0] + (is_unspecified ? 0.004f : 0.0f) - 0.0005f * (float)n;
 }
 
-/* Chapters of what is no illness: causes from outside, contacts with a service, history. A name has to be all theirs. */
+/* Chapters of what is no illness: causes from outside, contacts with a service, history; organisms as causes (B95-B97). A name
+ * has to be all theirs. */
 static float chapter_share(const galen_codes *c, uint32_t name, float fit) {
-    const uint8_t letter = c->codes[(size_t)codes_of_name(c, name) * CODE_ROW];
-    return letter >= 'V' && letter <= 'Z' && fit < 0.95f ? 0.8f : 1.0f;
+    const uint8_t *code = c->codes + (size_t)codes_of_name(c, name) * CODE_ROW;
+    const bool is_cause = code[0] == 'B' && code[1] == '9' && code[2] >= '5' && code[2] <= '7';
+    return (is_cause || (code[0] >= 'V' && code[0] <= 'Z')) && fit < 0.95f ? 0.8f : 1.0f;
 }
 
 /* A name that says a side, for what was asked without one. */
@@ -227,9 +232,10 @@ static float side_share(const search *x, uint32_t name) {
 /* The best name for some words; keeps x's best when that is better. head: the word that says what it is, "" when none does;
  * discount: what this reading of the name costs. */
 static void search_words(search *x, const codes_words *q, const char *head, float discount) {
-    const float without_head = 0.85f;
+    const float without_head = 0.85f, without_context = 0.9f;
     const galen_codes *c = x->c;
     float total = 0;
+    int n_contexts = 0;
     for (int i = 0; i < q->n; i++) {
         near_word near[MAX_NEAR];
         uint32_t at;
@@ -240,6 +246,7 @@ static void search_words(search *x, const codes_words *q, const char *head, floa
             n = near_words(c, q->text[i], near);
         const float asked = n ? asked_has[codes_class(c, near[0].word)] * c->idf[near[0].word] : c->rarest;
         total += asked;
+        n_contexts += n && codes_class(c, near[0].word) == CLASS_CONTEXT;
         for (int k = 0; k < n; k++) add_names(x, near[k], asked, strcmp(q->text[i], head) == 0);
     }
     for (int i = 0; i < q->n; i++) {
@@ -254,6 +261,7 @@ static void search_words(search *x, const codes_words *q, const char *head, floa
                     extra = c->weight[name] > s.name ? c->weight[name] - s.name : 0.0f;
         float fit = s.both / (s.both + 0.5f * (missing + extra)) * discount;
         fit *= chapter_share(c, name, fit) * side_share(x, name) * (*head && !s.has_head ? without_head : 1.0f);
+        for (int i = s.n_contexts; i < n_contexts; i++) fit *= without_context;
         const float rank = fit + preference(c, name);
         if (rank <= x->rank) continue;
         x->rank = rank;
