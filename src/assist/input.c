@@ -66,8 +66,10 @@ galen_status galen_symptoms_check(const char *symptoms, size_t len, galen_error 
     char word[WORD_BYTES];
     for (size_t i = 0; i < len; i++) has_mark |= (unsigned char)symptoms[i] > 0x20;
     if (!has_mark) return galen_fail(err, GALEN_E_REFUSED, 0, "the description is empty; " SAY);
-    if (text_count_letters(symptoms, len) < MIN_LETTERS)
-        return galen_fail(err, GALEN_E_REFUSED, 0, "the description has no words, only digits or marks; " SAY);
+    const size_t n_letters = text_count_letters(symptoms, len);
+    if (n_letters < MIN_LETTERS)
+        return galen_fail(err, GALEN_E_REFUSED, 0, "the description %s; " SAY,
+                          n_letters ? "is too short to say anything" : "has no words, only digits or marks");
     if (len > LOOKED_AT || !list_open(&list)) return GALEN_OK;
     for (size_t at = 0, n; (n = next_word(symptoms, len, &at, word));) {
         const char *found = list_find(&list, word, n);

@@ -232,7 +232,9 @@ static cli_exit run_cases(work *w) {
         if (r) w->rows[w->n_rows++] = *r;
     }
     const int32_t n_left = w->list.n - w->n_rows;
-    if (n_left)
+    if (n_left && !w->n_rows)
+        term_error(w->c, "none of the %d cases is done: there is nothing to report", w->list.n);
+    else if (n_left)
         term_error(w->c, "%d of %d cases are not done; the report is of the others%s", n_left, w->list.n,
                    w->c->args.out ? ", and the same command goes on from there" : "");
     return st;
