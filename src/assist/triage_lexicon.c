@@ -386,6 +386,9 @@ bool lexicon_lookup(const triage_rules *r, token *t) {
     const word_row *w = r->cap_words ? seek(r, r->words, r->word_hashes, r->cap_words, text, n) : NULL;
     const bool is_known = w != NULL;
     if (is_known) add_row(r, t, w);
+    if (t->is_digits && t->value >= 1930 && t->value <= 2025 &&
+        (w = seek(r, r->words, r->word_hashes, r->cap_words, "@pastyear", 9)))
+        add_row(r, t, w);
     if (t->is_digits && t->value >= MANY && (w = seek(r, r->words, r->word_hashes, r->cap_words, "@many", 5))) add_row(r, t, w);
     if (t->is_digits || t->n < STEM_BYTES || !r->cap_stems) return is_known;
     const word_row *stem = seek(r, r->stems, r->stem_hashes, r->cap_stems, t->text, STEM_BYTES);

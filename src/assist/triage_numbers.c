@@ -5,7 +5,7 @@
 
 #include "assist/triage_impl.h"
 
-enum { REACH = 8 };
+enum { REACH = 12 };
 
 /* Limits of life: beyond them the number is a slip or another unit. Highest survived temperature 46.5 C, lowest 13.7 C
  * (Guinness; Gilbert, Lancet 2000;355:375). */
@@ -292,6 +292,12 @@ static int age_of_person(const sentence *s, int i, double *years) {
         is_text(who, "im") || is_text(who, "i") || is_text(who, "ich") || is_text(who, "hes") || is_text(who, "shes");
     const bool is_child = token_has(who, SYM_CHILD);
     const double unit = unit_years(u);
+    /* "banged my hip, 81, can walk" */
+    if (s->tokens[i].is_digits && s->tokens[i].before == BRK_COMMA && u->before == BRK_COMMA && !at(s, i - 1)->is_digits &&
+        unit <= 0 && s->tokens[i].value >= 18 && s->tokens[i].value <= 105) {
+        *years = s->tokens[i].value;
+        return i;
+    }
     if (!is_me && !is_child && !token_has(who, SYM_PERSON)) return -1;
     if (!s->tokens[i].is_digits && unit <= 0) return -1;
     if (is_text(u, "ago") || is_text(at(s, i + 2), "ago") || is_text(at(s, i - 1), "of")) return -1;

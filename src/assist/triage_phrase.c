@@ -7,7 +7,7 @@
  *   [my]                this or nothing
  *   ..                  up to three words between; ..5 up to five; never over a comma, "and", "but", "no", "with"
  *   ...5                the same, and over commas, "and", "or": for what goes on in the list ("cannot cough or talk")
- *   #                   a number; @many: one of nine or more
+ *   #                   a number; @many: one of nine or more; @pastyear: 1930 to 2025
  *
  * The single words of a choice become a class without a name; what is left of choices is written out: a phrase becomes their
  * cross product, at most MAX_WAYS. */
