@@ -6,7 +6,7 @@ typedef struct rule {
     galen_status code;
     bool is_named_fine;  /* --device cuda does not make it an error */
     bool is_once;        /* the second time it is an error          */
-    bool is_loud_always; /* else only where a card is               */
+    bool is_loud_always; /* else only where a card is, or was asked for */
 } rule;
 
 static const rule rules[N_FALL_EVENTS] = {
@@ -31,7 +31,7 @@ static const rule rules[N_FALL_EVENTS] = {
 
 fall_decision fallback_decide(fall_event e, const fall_policy *p) {
     const rule *r = &rules[e];
-    const bool is_loud = r->is_loud_always || p->is_gpu_here;
+    const bool is_loud = r->is_loud_always || p->is_gpu_here || p->is_asked;
     fall_decision d = {.action = r->action, .is_loud = is_loud, .code = r->code};
     if (p->is_required || (p->is_named && !r->is_named_fine) || (p->is_strict && is_loud) || (r->is_once && p->n_fallen > 0))
         d.action = FALL_ERROR;

@@ -28,6 +28,7 @@ typedef struct fall_policy {
     bool is_named;    /* --device cuda: as required, but fewer layers are no failure */
     bool is_strict;   /* --strict: whatever would be a warning is an error */
     bool is_gpu_here; /* the machine has an NVIDIA card               */
+    bool is_asked;    /* layers on a GPU, or a certain one, were asked for */
     int32_t n_fallen; /* times this model fell back after it was loaded or while */
 } fall_policy;
 

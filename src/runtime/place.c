@@ -213,6 +213,7 @@ static galen_status choose_kind(placer *p, const backend_api **host, galen_error
     p->policy.is_required = p->opts.is_gpu_required;
     p->policy.is_strict = p->opts.is_strict;
     p->policy.is_named = strcmp(name, "cuda") == 0;
+    p->policy.is_asked = p->opts.gpu_layers > 0 || p->opts.stream_layers > 0 || p->opts.main_gpu > 0;
     if (strcmp(name, "auto") == 0 || p->policy.is_named) return GALEN_OK;
     p->is_plain = true;
     *host = backend_find(name);

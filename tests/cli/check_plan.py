@@ -87,6 +87,11 @@ def check_falling_back():
     want = complete("--device", "cpu").stdout
     r = complete(fake="memory=2G")
     check(r.returncode == 0 and r.stdout == want and "GPU 4/4 layers" in r.stderr and "warning" not in r.stderr, "the GPU by itself")
+    for args in (["--gpu-layers", "2"], ["--gpu-layers", "all"], ["--stream-layers", "2"]):  # asked for on a machine without a GPU: never in silence
+        r = complete(*args, "-q")
+        check(r.returncode == 0 and "warning: the GPU is not used" in r.stderr, f"{args} without a GPU: {r.stderr}")
+        check(complete(*args, "--strict").returncode == 4, f"{args} --strict without a GPU")
+    check("warning" not in complete("--gpu-layers", "0").stderr, "no layers asked for: nothing to warn of")
     r = complete("--gpu-layers", "2", fake="memory=2G")
     check(r.returncode == 0 and r.stdout == want and "GPU 2/4 layers and the head" in r.stderr and "KV on both" in r.stderr, "a split model")
     for fake, part in (("memory=2G,step_fail=9", "failed while it computed"), ("memory=2G,load_fail=1", "failed while the model was loaded"),

@@ -525,6 +525,8 @@ static void the_rules(void **state) {
     }
     assert_false(fallback_decide(FALL_NO_PLUGIN, &(fall_policy){0}).is_loud);
     assert_int_equal(fallback_decide(FALL_NO_PLUGIN, &(fall_policy){.is_strict = true}).action, FALL_CPU);
+    assert_true(fallback_decide(FALL_NO_DEVICE, &(fall_policy){.is_asked = true}).is_loud);
+    assert_int_equal(fallback_decide(FALL_NO_PLUGIN, &(fall_policy){.is_strict = true, .is_asked = true}).action, FALL_ERROR);
 }
 
 int main(void) {
