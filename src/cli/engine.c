@@ -88,6 +88,7 @@ static bool on_load(void *user, uint64_t done, uint64_t total) {
 
 bool engine_prefill_progress(void *user, uint64_t done, uint64_t total) {
     cli *c = user;
+    if (done == 0) return !signals_stop(); /* asked within the first batch: what stands there stays */
     if (done < total)
         term_progress(c, "reading the prompt", done, total);
     else
