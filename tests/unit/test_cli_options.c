@@ -173,9 +173,9 @@ static void test_tables(void **state) {
         assert_true((o->kind == OPT_FLAG) == (o->metavar == NULL));
         assert_true(o->field < sizeof(cli_args));
         for (size_t k = 0; k < i; k++) {
+            if (!(o->verbs & cli_options[k].verbs)) continue; /* one name may mean something else to another verb */
             assert_string_not_equal(o->name, cli_options[k].name);
-            const bool is_shared = (o->verbs & cli_options[k].verbs) && o->letter && o->letter == cli_options[k].letter;
-            assert_false(is_shared);
+            assert_false(o->letter && o->letter == cli_options[k].letter);
         }
     }
 }
