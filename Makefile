@@ -41,7 +41,7 @@ $(B)/src/cli/%.o: CPPFLAGS += $(if $(HAVE_LIBEDIT),-DGALEN_HAVE_LIBEDIT) $(if $(
 ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 # Files of the other processor's instruction sets are left out.
 SKIP_x86_64 := %_neon.c
-SKIP_aarch64 := %_avx2.c %_avx512.c
+SKIP_aarch64 := %_avx2.c %_avxvnni.c %_avx512.c
 MODULES ?= base tensor gguf tokenizer grammar backend backend/cpu backend/cpu/ref model plan runtime assist
 # The program alone: not in libgalen.
 APP_MODULES ?= system store eval $(if $(HAVE_MHD),server)
@@ -102,6 +102,7 @@ $(B)/src/runtime/version.o: CPPFLAGS += -include $(B)/gen/galen_build.h
 $(B)/src/runtime/version.o: $(B)/gen/galen_build.h
 # One instruction set per file; the file's name says which.
 $(B)/%_avx2.o: ISA_FLAGS = -mavx2 -mfma -mf16c
+$(B)/%_avxvnni.o: ISA_FLAGS = -mavx2 -mfma -mf16c -mavxvnni
 $(B)/%_avx512.o: ISA_FLAGS = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 $(B)/%_neon.o: ISA_FLAGS = -march=armv8.2-a+dotprod+fp16
 $(B)/%.o: %.c $(B)/.flags | preflight

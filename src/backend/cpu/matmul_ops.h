@@ -114,7 +114,7 @@ struct matmul_ops {
 
 extern const matmul_ops matmul_generic;
 #if defined(__x86_64__)
-extern const matmul_ops matmul_avx2, matmul_avx512;
+extern const matmul_ops matmul_avx2, matmul_avxvnni, matmul_avx512;
 #elif defined(__aarch64__)
 extern const matmul_ops matmul_neon;
 #endif

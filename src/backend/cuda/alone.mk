@@ -4,7 +4,7 @@ B ?= build/gpu
 CC := gcc
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 SKIP_x86_64 := %_neon.c
-SKIP_aarch64 := %_avx2.c %_avx512.c
+SKIP_aarch64 := %_avx2.c %_avxvnni.c %_avx512.c
 CPPFLAGS += -D_GNU_SOURCE -DGALEN_BUILD -Iinclude -Isrc
 FLAGS := -std=c11 -O2 -g -Wall -Wextra -fvisibility=hidden -ffp-contract=off -fno-math-errno -fPIC -pthread
 say = @printf '  %-5s %s\n' '$(1)' '$(2)'
@@ -15,6 +15,7 @@ keep = $(shell mkdir -p $(dir $(1)) && { printf '%s\n' '$(2)' | cmp -s - $(1) ||
 default: gpu-tests cuda
 
 $(B)/%_avx2.o: ISA_FLAGS = -mavx2 -mfma -mf16c
+$(B)/%_avxvnni.o: ISA_FLAGS = -mavx2 -mfma -mf16c -mavxvnni
 $(B)/%_avx512.o: ISA_FLAGS = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 $(B)/%_neon.o: ISA_FLAGS = -march=armv8.2-a+dotprod+fp16
 $(B)/%.o: %.c
