@@ -157,13 +157,14 @@ static bool is_one_of(const char *word, const char *const *words) {
     return false;
 }
 
-/* Is there a longer concept over this one, or the same once more? "pain" in "chest pain" is not asked for. */
+/* Is there a longer concept over this one, or another of the same words? "pain" in "chest pain" is not asked for; of two ways to
+ * take the same words the rules' first is the plain one, and later files have classes of people and complaints. */
 static bool is_covered(const patient *p, const sentence *s, int which) {
     const hit *h = &s->hits[which];
     for (int i = 0; i < s->n_hits; i++) {
         const hit *g = &s->hits[i];
         if (i == which || !is_concept(p->rules, g) || g->first > h->first || g->last < h->last) continue;
-        if (g->last - g->first > h->last - h->first || (g->id == h->id && i < which)) return true;
+        if (g->last - g->first > h->last - h->first || g->id < h->id || (g->id == h->id && i < which)) return true;
     }
     return false;
 }
