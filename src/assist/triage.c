@@ -177,6 +177,7 @@ static void end_sentence(scan *x) {
     x->n_sentences++;
     match_sentence(x);
     scope_sentence(x->r, s);
+    weigh_sentence(x);
     if (x->on_sentence) x->on_sentence(x->user, s);
     numbers_sentence(x);
     record(x);
@@ -279,12 +280,27 @@ static void run_rules(scan *x) {
     const triage_rules *r = x->r;
     for (size_t i = 0; i < r->n_rules; i++) {
         const rule *rl = &r->rules[i];
+        if (rl->is_last) continue;
         const truth t = expr_eval(x, rl->when, false);
         if (t.is_true)
             add_flag(x, rl, t);
         else if (rl->question && expr_eval(x, rl->ask_if, false).is_true)
             add_ask(x->out, rl);
     }
+}
+
+/* The highest of the rules that look at weighed words, when it says more than all others. */
+static void run_last_rules(scan *x) {
+    const triage_rules *r = x->r;
+    const rule *best = NULL;
+    truth why = {0};
+    for (size_t i = 0; i < r->n_rules; i++) {
+        const rule *rl = &r->rules[i];
+        if (!rl->is_last || rl->level <= (best ? best->level : x->out->level)) continue;
+        const truth t = expr_eval(x, rl->when, false);
+        if (t.is_true) best = rl, why = t;
+    }
+    if (best) add_flag(x, best, why);
 }
 
 /* Without a flag: self care when all that is complained of is minor; a warning when nothing was recognised. */
@@ -314,9 +330,11 @@ void triage_scan(const triage_rules *r, const char *text, size_t len, galen_tria
     scan x = {.r = r, .out = out, .lex = {.s = text, .n = len}};
     memset(out, 0, sizeof *out);
     out->facts.age_years = out->facts.pregnancy_weeks = -1;
+    weigh_begin(&x);
     read_text(&x);
     derive(&x);
     run_rules(&x);
+    run_last_rules(&x);
     set_base_level(&x);
 }
 

@@ -5,8 +5,8 @@
  *   past:concept        present or past;  said:concept  mentioned in any way, also denied
  *   denied:concept
  *   age < 3mo           also years (no unit), w, d; temp (C) hr rr spo2 sbp dbp glucose (mmol/L) gcs weeks (of pregnancy)
- *                       days (a duration said) shock (hr / sbp), of the laboratory inr potassium_mmol sodium_mmol hb_g
- *                       platelet_count neutrophil_count ketones_mmol lactate_mmol crp_mg calcium_mmol. < looks at the
+ *                       concern danger (sums of weighed words) days (a duration said) shock (hr / sbp), of the laboratory inr
+ * potassium_mmol sodium_mmol hb_g platelet_count neutrophil_count ketones_mmol lactate_mmol crp_mg calcium_mmol. < looks at the
  *                       smallest value said, > at the largest; a number that was not said makes the comparison false.
  *   [a & b]             both in one sentence; of numbers only days, and no past: or said: inside
  *
@@ -18,8 +18,8 @@
 #include "assist/triage_impl.h"
 #include "base/error.h"
 
-static const char *const var_names[VAR_LAB] = {"age", "temp",    "hr",  "rr",    "spo2", "sbp",
-                                               "dbp", "glucose", "gcs", "weeks", "days", "shock"};
+static const char *const var_names[VAR_LAB] = {"age",     "temp", "hr",    "rr",   "spo2",  "sbp",     "dbp",
+                                               "glucose", "gcs",  "weeks", "days", "shock", "concern", "danger"};
 
 /* Of a variable, as rules write it. */
 static const char *var_name(int v) {
@@ -226,6 +226,14 @@ galen_status expr_compile(triage_rules *r, const char *text, size_t n, span32 *o
     }
     if (!st && p.depth != 1) st = bad(&p, "not one value");
     return st ? st : pack(&p, first, first_group, out);
+}
+
+bool expr_is_weighed(const triage_rules *r, span32 code) {
+    for (uint32_t k = 0; k < code.n; k++) {
+        const op *o = &r->ops[code.first + k];
+        if (o->code >= OP_LESS && o->code <= OP_MORE_EQ && is_weighed(o->id)) return true;
+    }
+    return false;
 }
 
 bool expr_index(triage_rules *r) {

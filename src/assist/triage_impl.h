@@ -20,7 +20,10 @@ enum {
     MAX_GAPS = 24576,    /* nodes after a gap                          */
     GAP_IS_WIDE = 0x80,  /* with its words: it goes over commas, "and", "or" */
     MAX_SEEN = 512,      /* sentences remembered                       */
-    MAX_FUZZY = 4096,    /* unknown words looked up with one letter wrong, per text: keeps a megabyte within its time */
+    N_BUCKETS = 26 * WORD_BYTES,
+    N_SUMS = 2,         /* of weighed words: concern, danger  */
+    MAX_WEIGHTS = 8192, /* weighed words, of both sums        */
+    MAX_FUZZY = 4096,   /* unknown words looked up with one letter wrong, per text: keeps a megabyte within its time */
 };
 
 /* ------------------------------------------------------------ words */
@@ -111,6 +114,8 @@ typedef enum var {
     VAR_WEEKS,
     VAR_DAYS,
     VAR_SHOCK,
+    VAR_CONCERN, /* the sums of weighed words: triage_weigh.c */
+    VAR_DANGER,
     VAR_LAB, /* + lab */
     N_VARS = VAR_LAB + N_LABS
 } var;
@@ -129,6 +134,7 @@ typedef struct rule {
     const char *id, *category, *message, *source, *question, *says; /* question and says may be NULL */
     galen_triage_level level, yes;                                  /* yes: what that answer means */
     span32 when, ask_if;
+    bool is_last; /* looks at a sum of weighed words: asked when all others have been, and only to raise the level */
 } rule;
 
 typedef struct word_row {
@@ -197,14 +203,20 @@ typedef enum known_sym {
 } known_sym;
 _Static_assert(N_KNOWN_SYMS <= 32, "a bit for each in token.known");
 
+/* A word and its letters as bits. */
+typedef struct spelling {
+    uint32_t row, letters;
+} spelling;
+
 struct triage_rules {
     arena strings;
     bool is_starved; /* an allocation of the lexicon failed: that, not the words, is what is wrong */
     char *chars;
-    word_row *words; /* open addressing */
-    word_row *stems; /* by their first four bytes: a list of rows in words, "bleed*" */
-    word_row *deletes;
-    uint32_t *word_hashes, *stem_hashes; /* of the rows, close together: most look-ups end here */
+    word_row *words;                       /* open addressing */
+    word_row *stems;                       /* by their first four bytes: a list of rows in words, "bleed*" */
+    spelling *spellings;                   /* words that can be misspelt, by first letter and length */
+    uint32_t bucket_starts[N_BUCKETS + 1]; /* of those, in spellings */
+    uint32_t *word_hashes, *stem_hashes;   /* of the rows, close together: most look-ups end here */
     uint16_t *word_syms;
     uint16_t *says;    /* concepts that a word alone says */
     opening *openings; /* phrases that it begins          */
@@ -217,9 +229,11 @@ struct triage_rules {
     op *ops;
     span32 *groups;
     int32_t *concept_groups; /* [n_concepts]: list in links of groups that look at it */
-    size_t n_chars, cap_chars, n_words, cap_words, n_stems, cap_stems, n_deletes, cap_deletes, n_links, cap_links, n_nodes,
-        n_gaps, cap_nodes, n_edges, cap_edges, n_syms, n_concepts, cap_concepts, n_rules, cap_rules, n_ops, cap_ops, n_groups,
-        cap_groups;
+    size_t n_chars, cap_chars, n_words, cap_words, n_stems, cap_stems, n_links, cap_links, n_nodes, n_gaps, cap_nodes, n_edges,
+        cap_edges, n_syms, n_concepts, cap_concepts, n_rules, cap_rules, n_ops, cap_ops, n_groups, cap_groups;
+    float weights[MAX_WEIGHTS]; /* of weighed words */
+    size_t n_weights;
+    float bases[N_SUMS]; /* NAN = there is no such sum */
     uint16_t cue_concept[N_CUES];
     uint16_t pregnant, postpartum, female, male, severe; /* concepts */
 };
@@ -270,6 +284,8 @@ typedef struct scan {
     uint64_t groups[16];     /* bits: the group was true in some sentence */
     uint32_t group_at[1024]; /* the last sentence that the group was tried in */
     size_t group_from[1024], group_to[1024];
+    uint64_t weighed[MAX_WEIGHTS / 64]; /* weights that have been added */
+    float heaviest[N_SUMS];             /* of each sum, and where it stands: vars' from_max, to_max */
     bool is_age_explicit, is_sex_explicit, is_cut;
     void (*on_sentence)(void *user, const sentence *s); /* triage_sentences' */
     void *user;
@@ -288,6 +304,10 @@ bool lexicon_grow(void **p, size_t *cap, size_t n, size_t size);
 uint32_t lexicon_symbol(triage_rules *r);
 /** The word (stem when it ends with '*') gets sym. False: no memory, or a stem under four bytes. */
 bool lexicon_word(triage_rules *r, const char *word, size_t n, uint32_t sym);
+/** The word's row gets a value and nothing else: it is no word of phrases. */
+bool lexicon_value(triage_rules *r, const char *word, size_t n, double value);
+/** That value of finished rules; NAN when there is none. */
+double lexicon_value_of(const triage_rules *r, const char *word, size_t n);
 /** The word counts value. */
 bool lexicon_number(triage_rules *r, const char *word, size_t n, double value);
 /** The symbol of a literal word, made when missing. */
@@ -309,6 +329,8 @@ static inline bool token_has(const token *t, known_sym s) {
 
 /* triage_expr.c */
 galen_status expr_compile(triage_rules *r, const char *text, size_t n, span32 *out, galen_error *err);
+/** Does it look at a sum of weighed words? */
+bool expr_is_weighed(const triage_rules *r, span32 code);
 bool expr_index(triage_rules *r); /* concept -> groups */
 typedef struct truth {
     bool is_true, has_quote;
@@ -319,6 +341,16 @@ void expr_groups(scan *x); /* the groups that the sentence's concepts touch */
 
 /** The lab's name in the rules' files. */
 const char *lab_name(lab kind);
+
+/* triage_weigh.c */
+/** The sums of an empty text. */
+void weigh_begin(scan *x);
+/** Add a sentence's words to the sums, each once in a text. */
+void weigh_sentence(scan *x);
+/** Is it a variable of such a sum? */
+static inline bool is_weighed(int v) {
+    return v == VAR_CONCERN || v == VAR_DANGER;
+}
 
 /* triage_match.c, triage_scope.c, triage_numbers.c: each over one sentence */
 void match_sentence(scan *x);

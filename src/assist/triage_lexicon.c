@@ -1,5 +1,5 @@
-/* The compiled vocabulary: words to symbols, symbols to a trie of phrases; words with one letter wrong are found through
- * their deletions (two words at one edit from each other share a string that lacks one letter of each). */
+/* The compiled vocabulary: words to symbols, symbols to a trie of phrases; words with one letter wrong are looked for among
+ * those of the same first letter and about the same length. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,10 +110,14 @@ bool lexicon_word(triage_rules *r, const char *word, size_t n, uint32_t sym) {
     return stem && lexicon_link(r, &stem->syms, text << 6 | (uint32_t)n);
 }
 
-bool lexicon_number(triage_rules *r, const char *word, size_t n, double value) {
+bool lexicon_value(triage_rules *r, const char *word, size_t n, double value) {
     word_row *w = row_of(r, &r->words, &r->n_words, &r->cap_words, word, n);
     if (w) w->value = (float)value;
-    return w && lexicon_literal(r, word, n) != UINT16_MAX;
+    return w != NULL;
+}
+
+bool lexicon_number(triage_rules *r, const char *word, size_t n, double value) {
+    return lexicon_value(r, word, n, value) && lexicon_literal(r, word, n) != UINT16_MAX;
 }
 
 uint32_t lexicon_first(const triage_rules *r, const char *word, size_t n) {
@@ -202,18 +206,7 @@ uint32_t lexicon_gap(triage_rules *r, uint32_t node, uint8_t gap) {
     return to;
 }
 
-/* ------------------------------------------------------------ one letter wrong */
-
-static size_t without(const char *word, size_t n, size_t i, char *out) {
-    memcpy(out, word, i);
-    memcpy(out + i, word + i + 1, n - i - 1);
-    return n - 1;
-}
-
-static bool add_delete(triage_rules *r, const char *s, size_t n, uint32_t text, size_t text_n) {
-    word_row *w = row_of(r, &r->deletes, &r->n_deletes, &r->cap_deletes, s, n);
-    return w && lexicon_link(r, &w->syms, text << 6 | (uint32_t)text_n);
-}
+/* ------------------------------------------------------------ finished tables */
 
 /* The hash of edges becomes one row of edges a node. */
 static bool pack_edges(triage_rules *r) {
@@ -303,14 +296,34 @@ static uint32_t *find_roots(const triage_rules *r) {
     return roots;
 }
 
-static bool add_deletes(triage_rules *r, const word_row *w) {
-    char word[WORD_BYTES + 2], cut[WORD_BYTES + 2];
-    if (!w->hash || w->n < FUZZY_BYTES || w->n >= WORD_BYTES) return true;
-    memcpy(word, r->chars + w->text, w->n);
-    if (strchr("=@(", word[0]) || word[w->n - 1] == '*' || (unsigned char)word[0] >= 0x80) return true;
-    if (!add_delete(r, word, w->n, w->text, w->n)) return false;
-    for (size_t k = 1; k < w->n; k++)
-        if (!add_delete(r, cut, without(word, w->n, k, cut), w->text, w->n)) return false;
+/* The letters of a word as bits: two words that one letter apart differ in two at most. */
+static uint32_t letters_of(const char *word, size_t n) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < n; i++) bits |= 1u << (word[i] & 31);
+    return bits;
+}
+
+/* Words that can be misspelt lie in buckets by first letter and length; -1: the word is in none. */
+static int bucket_of(const char *word, size_t n) {
+    const bool can_be = n >= FUZZY_BYTES && n < WORD_BYTES && word[0] >= 'a' && word[0] <= 'z' && word[n - 1] != '*';
+    return can_be ? (word[0] - 'a') * WORD_BYTES + (int)n : -1;
+}
+
+static bool fill_buckets(triage_rules *r) {
+    uint32_t *ends = r->bucket_starts, n = 0;
+    for (size_t i = 0; i < r->cap_words; i++) {
+        const int b = r->words[i].hash ? bucket_of(r->chars + r->words[i].text, r->words[i].n) : -1;
+        if (b >= 0) ends[b]++, n++;
+    }
+    r->spellings = malloc((n + 1) * sizeof *r->spellings);
+    if (!r->spellings) return false;
+    for (int b = 1; b < N_BUCKETS; b++) ends[b] += ends[b - 1];
+    for (size_t i = r->cap_words; i-- > 0;) { /* an end moves down to its bucket's beginning */
+        const word_row *w = &r->words[i];
+        const int b = w->hash ? bucket_of(r->chars + w->text, w->n) : -1;
+        if (b >= 0) r->spellings[--ends[b]] = (spelling){(uint32_t)i, letters_of(r->chars + w->text, w->n)};
+    }
+    ends[N_BUCKETS] = n;
     return true;
 }
 
@@ -325,8 +338,7 @@ bool lexicon_finish(triage_rules *r) {
     const bool is_packed = roots && pack_edges(r) && pack_syms(r) && pack_openings(r, roots);
     free(roots);
     if (!is_packed) return false;
-    for (size_t i = 0; i < r->cap_words; i++)
-        if (!add_deletes(r, &r->words[i])) return false;
+    if (!fill_buckets(r)) return false;
     r->word_hashes = hashes_of(r->words, r->cap_words);
     r->stem_hashes = hashes_of(r->stems, r->cap_stems);
     if (!r->word_hashes || !r->stem_hashes) return false;
@@ -406,22 +418,24 @@ bool lexicon_knows(const triage_rules *r, const char *word, size_t n) {
     return r->cap_words && seek(r, r->words, r->word_hashes, r->cap_words, word, n);
 }
 
-static bool fuzzy_key(const triage_rules *r, token *t, const char *key, size_t n) {
-    const word_row *d = find_row(r, r->deletes, r->cap_deletes, hash_bytes(key, n), key, n);
-    for (int32_t k = d->hash ? d->syms : -1; k >= 0; k = r->links[k].next) {
-        const size_t text = r->links[k].value >> 6, m = r->links[k].value & 63;
-        if (!is_misspelling(t->text, t->n, r->chars + text, m)) continue;
-        add_row(r, t, find_row(r, r->words, r->cap_words, hash_bytes(r->chars + text, m), r->chars + text, m));
-        return true;
-    }
-    return false;
+double lexicon_value_of(const triage_rules *r, const char *word, size_t n) {
+    const word_row *w = r->cap_words ? seek(r, r->words, r->word_hashes, r->cap_words, word, n) : NULL;
+    return w ? (double)w->value : NAN;
 }
 
 bool lexicon_lookup_fuzzy(const triage_rules *r, token *t) {
-    char cut[WORD_BYTES];
-    if (t->n < FUZZY_BYTES || (unsigned char)t->text[0] >= 0x80 || !r->cap_deletes) return false;
-    if (fuzzy_key(r, t, t->text, t->n)) return true;
-    for (size_t k = 1; k < t->n; k++)
-        if (fuzzy_key(r, t, cut, without(t->text, t->n, k, cut))) return true;
+    if (bucket_of(t->text, t->n) < 0 || !r->spellings) return false;
+    const uint32_t letters = letters_of(t->text, t->n);
+    for (size_t m = (size_t)t->n + 1; m + 1 >= t->n; m--) { /* a letter left out first */
+        if (m < FUZZY_BYTES || m >= WORD_BYTES) continue;
+        const uint32_t *at = &r->bucket_starts[(t->text[0] - 'a') * WORD_BYTES + (int)m];
+        for (uint32_t k = at[0]; k < at[1]; k++) {
+            const spelling *p = &r->spellings[k];
+            const word_row *w = &r->words[p->row];
+            if (__builtin_popcount(letters ^ p->letters) > 2 || !is_misspelling(t->text, t->n, r->chars + w->text, m)) continue;
+            add_row(r, t, w);
+            return true;
+        }
+    }
     return false;
 }

@@ -6,12 +6,19 @@
  *     phrase | phrase          see triage_phrase.c
  *   cue KIND                   phrases that shape what is around them: negate, negate_list, negate_after, not_negation, family,
  *     phrase | phrase          family_after, past, past_after, hypothetical, end, recent, began, ignore
- *   vital KIND                 a measurement's names: systolic_mmhg, heart_rate ... (galen_vital_name), inr, potassium ...
- * (lab_name) number VALUE               words that count so much ordinary                   everyday words that are one letter
- * away from a word above rule CATEGORY.NAME LEVEL when  EXPRESSION         see triage_expr.c say   what the person reads from the
- * guideline ask   a question, with if    EXPRESSION         when it is worth asking, and perhaps yes   LEVEL [WORDS]      what a
- * yes means, if not the rule's level; the words that it says, for all rules to read (of a question for one thing; one that lists
- * several gets none, for a yes says only that one is true)
+ *   vital KIND                 a measurement's names: systolic_mmhg, heart_rate ... (galen_vital_name), inr ... (lab_name)
+ *   number VALUE               words that count so much
+ *   weigh SUM BASE             words that add to the sum concern or danger, see triage_weigh.c
+ *     WEIGHT word -word ~word
+ *   ordinary                   everyday words that are one letter away from a word above
+ *   rule CATEGORY.NAME LEVEL
+ *     when  EXPRESSION         see triage_expr.c
+ *     say   what the person reads
+ *     from  the guideline
+ *     ask   a question, with
+ *     if    EXPRESSION         when it is worth asking, and perhaps
+ *     yes   LEVEL [WORDS]      what a yes means, if not the rule's level; the words that it says, for all rules to read (of a
+ *                              question for one thing; one that lists several gets none, for a yes says only that one is true)
  *
  * minor: alone it is self care. lasting: counts when it is past too (diabetes, anticoagulants). voiced: counts when it is only
  * feared or wished (self-harm). quiet: says nothing by itself (sudden, severe). A rule's files may come in any order: classes
@@ -128,8 +135,7 @@ static bool next_entry(const triage_file *f, size_t *pos, size_t *line, entry *e
     return true;
 }
 
-/* The next line of a body without blanks at its ends; comments are left out. */
-static bool next_line(entry *e, const char **text, size_t *n) {
+bool parse_line(entry *e, const char **text, size_t *n) {
     while (e->n_body) {
         const char *s = e->body, *const end = s + e->n_body;
         size_t k = line_length(s, end);
@@ -177,7 +183,7 @@ static galen_status add_words(triage_rules *r, const entry *e, uint32_t sym, dou
     entry lines = *e;
     const char *text, *word;
     size_t n, n_word;
-    while (next_line(&lines, &text, &n)) {
+    while (parse_line(&lines, &text, &n)) {
         while ((n_word = parse_word(&text, &n, &word)) > 0) {
             const bool is_stem = word[n_word - 1] == '*';
             lexer x = {.s = word, .n = n_word - is_stem};
@@ -240,7 +246,7 @@ static galen_status add_phrases(triage_rules *r, const entry *e, uint32_t id, ga
     entry lines = *e;
     const char *text;
     size_t n;
-    while (next_line(&lines, &text, &n)) {
+    while (parse_line(&lines, &text, &n)) {
         const char *const end = text + n;
         while (text < end) {
             const char *bar = memchr(text, '|', (size_t)(end - text));
@@ -308,7 +314,7 @@ static galen_status read_fields(triage_rules *r, const entry *e, const char *fie
     const char *line;
     size_t n;
     int at = -1;
-    while (next_line(&lines, &line, &n)) {
+    while (parse_line(&lines, &line, &n)) {
         const char *rest = line, *word;
         size_t n_rest = n, n_word = parse_word(&rest, &n_rest, &word);
         for (int f = 0; f < N_FIELDS; f++) {
@@ -375,6 +381,7 @@ static galen_status add_rule(triage_rules *r, const entry *e, galen_error *err) 
         return parse_fail(e, err, what, id, n_id);
     }
     if (st) return st;
+    rl.is_last = expr_is_weighed(r, rl.when);
     rl.id = arena_strndup(&r->strings, id, n_id);
     rl.category = arena_strndup(&r->strings, id, (size_t)(dot - id));
     if (!rl.id || !rl.category) return no_memory(err);
@@ -397,7 +404,7 @@ static galen_status add_entry(triage_rules *r, const entry *e, int pass, galen_e
         const char *keyword;
         int pass;
     } keywords[] = {{"class", PASS_CLASSES}, {"number", PASS_CLASSES}, {"ordinary", PASS_CONCEPTS}, {"concept", PASS_CONCEPTS},
-                    {"cue", PASS_CONCEPTS},  {"vital", PASS_CONCEPTS}, {"rule", PASS_RULES}};
+                    {"cue", PASS_CONCEPTS},  {"vital", PASS_CONCEPTS}, {"rule", PASS_RULES},        {"weigh", PASS_CONCEPTS}};
     for (size_t k = 0; k < sizeof keywords / sizeof keywords[0]; k++) {
         if (strcmp(e->keyword, keywords[k].keyword) != 0) continue;
         if (keywords[k].pass != pass) return GALEN_OK;
@@ -412,6 +419,8 @@ static galen_status add_entry(triage_rules *r, const entry *e, int pass, galen_e
             return add_concept(r, e, err);
         case 6:
             return add_rule(r, e, err);
+        case 7:
+            return weigh_compile(r, e, err);
         default:
             return add_cue(r, e, k == 5, err);
         }
@@ -444,6 +453,7 @@ galen_status triage_rules_parse(triage_rules **out, const triage_file *files, si
     triage_rules *r = calloc(1, sizeof *r);
     if (!r) return no_memory(err);
     memset(r->cue_concept, 0xFF, sizeof r->cue_concept);
+    r->bases[0] = r->bases[1] = NAN;
     if (!lexicon_init(r) || !init_known(r)) st = no_memory(err);
     for (int pass = 0; pass < N_PASSES && !st; pass++) {
         for (size_t f = 0; f < n_files && !st; f++) {
@@ -469,7 +479,7 @@ void triage_rules_free(triage_rules *r) {
     free(r->chars);
     free(r->words);
     free(r->stems);
-    free(r->deletes);
+    free(r->spellings);
     free(r->word_syms);
     free(r->links);
     free(r->nodes);

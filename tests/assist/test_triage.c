@@ -417,6 +417,15 @@ static void mistakes_in_rules_are_named(void **state) {
         {RULE "belly\n  when heat\n  say x\n  from y\n", "twice in a rule"},
         {CONCEPTS "rule ab emergency\n  when belly\n  say x\n  from y\n", "CATEGORY.NAME"},
         {CONCEPTS "rule a.b urgent\n  when belly\n  say x\n  from y\n", "no such level"},
+        {"weigh worry 1\n", "f:1: weigh concern or danger"},
+        {"weigh danger 1\nweigh danger 1\n", "f:2: weigh concern or danger, each once"},
+        {"weigh danger\n", "f:1: a base of -99 to 99"},
+        {"weigh danger 100\n", "f:1: a base of -99 to 99"},
+        {"weigh danger 1\n  1.5 cold\n", "f:1: a weight of -99 to 99"},
+        {"weigh danger 1\n  cold\n", "f:1: a weight of -99 to 99"},
+        {"weigh danger 1\n  5 cold 7\n", "f:1: not a single word: '7'"},
+        {"weigh danger 1\n  5 -\n", "f:1: not a single word: '-'"},
+        {"weigh danger 1\n  5 ice-cold\n", "f:1: not a single word"},
         {RULE "belly\n  say x\n  from y\nrule a.b emergency\n  when belly\n  say x\n  from y\n", "a second rule of this name"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -469,11 +478,58 @@ static void expressions_mean_what_they_say(void **state) {
     }
 }
 
+/* Each word once; denied, past and family words apart; numbers nothing; asked last, only to raise the level. */
+static void weighed_words_add_up(void **state) {
+    (void)state;
+    static const char rules[] =
+        "class day\n  day days\nclass year\n  year years\ncue negate\n  no\ncue past_after\n  years ago\n"
+        "weigh concern -20\n  15 swollen hot\n  10 stiff\n  -5 -hot\n  10 ~stiff\nweigh danger -9\n  9 grey\n"
+        "concept itch\n  itchy\nconcept faint\n  collapse\n"
+        "rule c.c consultation_24\n  when concern > 0\n  say x\n  from y\n"
+        "rule d.d emergency\n  when danger >= 0\n  say x\n  from y\n"
+        "rule i.i consultation\n  when itch\n  say x\n  from y\n"
+        "rule f.f emergency\n  when faint\n  say x\n  from y\n";
+    static const struct {
+        const char *text, *flags; /* the first letters of the flags' ids, highest level first */
+    } cases[] = {
+        {"swollen", ""},
+        {"swollen swollen. Swollen", ""},
+        {"swollen and hot", "c"},
+        {"SW\xC3\x96LLEN, hot!", "c"},
+        {"hot, stiff", "c"},
+        {"swollen, no hot", ""},
+        {"hot stiff, but no hot", ""},
+        {"hot 15 10 20 99", ""},
+        {"hot. stiff 3 years ago", "c"},
+        {"itchy, swollen, hot", "ci"},
+        {"itchy, grey", "di"},
+        {"swollen, hot and grey", "d"},
+        {"collapse, grey, swollen, hot", "f"},
+    };
+    const triage_file f = {"f", rules, sizeof rules - 1};
+    triage_rules *r = NULL;
+    galen_error err = {0};
+    if (triage_rules_parse(&r, &f, 1, &err)) fail_msg("%s", err.msg);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        galen_triage t;
+        char ids[GALEN_MAX_FLAGS + 1] = "";
+        triage_scan(r, cases[i].text, strlen(cases[i].text), &t);
+        for (int k = 0; k < t.n_flags; k++) ids[k] = t.flags[k].id[0];
+        if (strcmp(ids, cases[i].flags) != 0) fail_msg("\"%s\": flags %s, expected %s", cases[i].text, ids, cases[i].flags);
+    }
+    galen_triage t;
+    triage_scan(r, "hot, swollen, stiff", 19, &t);
+    assert_int_equal(t.n_flags, 1);
+    assert_int_equal(t.flags[0].from, 0); /* the heaviest word said first */
+    assert_int_equal(t.flags[0].to, 3);
+    triage_rules_free(r);
+}
+
 /* Every beginning of a rules' file parses or is refused; nothing is left behind (ASan). */
 static void a_cut_file_is_survived(void **state) {
     (void)state;
-    static const char text[] =
-        RULE "belly & (heat | age < 3mo) | [belly & heat]\n  say x\n  from y\n  ask z\n  if belly\ncue negate\n  no | not\n";
+    static const char text[] = RULE "belly & (heat | age < 3mo) | [belly & heat]\n  say x\n  from y\n  ask z\n  if belly\ncue "
+                                    "negate\n  no | not\nweigh danger -3\n  12 hot -cold\n";
     for (size_t n = 0; n < sizeof text; n++) {
         char *cut = malloc(n + 1);
         assert_non_null(cut);
@@ -503,6 +559,7 @@ int main(void) {
         cmocka_unit_test(a_megabyte_is_read_in_linear_time),
         cmocka_unit_test(mistakes_in_rules_are_named),
         cmocka_unit_test(expressions_mean_what_they_say),
+        cmocka_unit_test(weighed_words_add_up),
         cmocka_unit_test(a_cut_file_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
