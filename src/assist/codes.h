@@ -43,6 +43,11 @@ void codes_fold(const char *s, size_t n, codes_words *out);
 /** Each word once. */
 void codes_once(codes_words *w);
 
+/** As galen_codes_find, but the code of the chapter of newborns, of pregnancy or of the weeks after it where the patient is of
+ * these and the name has one there: "sepsis" of a newborn is P36.9. Errors, threads as galen_codes_find. */
+galen_status codes_find_of(const galen_codes *c, const char *name, size_t len, const galen_triage_facts *who, galen_code *out,
+                           galen_error *err);
+
 /** The table in bytes that live as long as *out. Errors as galen_codes_open. */
 galen_status codes_from_bytes(galen_codes **out, const void *bytes, size_t n, const char *name, galen_error *err);
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "assist/case.h"
+#include "assist/codes.h"
 #include "assist/names.h"
 #include "assist/text.h"
 #include "base/error.h"
@@ -328,7 +329,8 @@ static bool is_named(const writer *w) {
 static bool has_own_code(const writer *w) {
     galen_code *code = &w->it->code;
     if (w->rules->part != GALEN_PART_CONDITION || !w->a->opts.codes) return true;
-    if (galen_codes_find(w->a->opts.codes, w->it->text, w->it->n_text, code, NULL)) *code = (galen_code){0};
+    const galen_triage_facts *who = &w->a->c.triage.facts;
+    if (codes_find_of(w->a->opts.codes, w->it->text, w->it->n_text, who, code, NULL)) *code = (galen_code){0};
     for (int32_t i = 0; i < ITEMS_MAX && code->code[0]; i++) {
         if (w->items[i].is_kept && strcmp(w->items[i].code.code, code->code) == 0) return false;
     }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "assist/case.h"
+#include "assist/codes.h"
 #include "assist/names.h"
 #include "assist/text.h"
 
@@ -74,7 +75,7 @@ static int voted_for(const galen_assistant *a, const char *name, size_t n, const
     char key[ITEM_BYTES];
     galen_code code = {0};
     (void)name_key(name, n, key, sizeof key);
-    if (a->opts.codes && galen_codes_find(a->opts.codes, name, n, &code, NULL)) code = (galen_code){0};
+    if (a->opts.codes && codes_find_of(a->opts.codes, name, n, &a->c.triage.facts, &code, NULL)) code = (galen_code){0};
     for (int i = 0; i < ITEMS_MAX; i++) {
         if (name_is_same(key, &code, items[i].key, &items[i].code)) return i;
     }

@@ -1,4 +1,4 @@
-/* The ICD-10-CM lookup over a table of six codes: names fold as the tool's do, damage is named, nothing outside the table comes
+/* The ICD-10-CM lookup over a table of a few codes: names fold as the tool's do, damage is named, nothing outside the table comes
  * out. The real table is held to DDXPlus and to usual names by check_codes.py. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,7 +78,7 @@ static void names_find_their_code(void **state) {
         {"knee ache", "M25.569", "no side said"},
         {"pain in the left knee", "M25.562", "a side said"},
         {"right knee pain", "M25.569", "a side that the table has not"},
-        {"newborn asthma", "", "in whom it is, and no name says so"},
+        {"congenital asthma", "", "whence it is, and no name says so"},
         {"acute", "", "a word that names nothing"},
         {"severe left", "", "words that name nothing"},
         {"fracture", "", "not in the table"},
@@ -100,6 +100,37 @@ static void names_find_their_code(void **state) {
     galen_code k;
     assert_int_equal(galen_codes_find(c, "12 34", 5, &k, NULL), GALEN_E_REFUSED);
     assert_int_equal(galen_codes_find(c, "", 0, &k, NULL), GALEN_E_REFUSED);
+    galen_codes_close(c);
+}
+
+static void codes_are_of_the_patient(void **state) {
+    (void)state;
+    static const struct {
+        galen_triage_facts who;
+        const char *name, *code, *why;
+    } cases[] = {
+        {{.age_years = -1}, "Sepsis", "A41.9", "nothing known"},
+        {{.age_years = 40}, "Sepsis", "A41.9", "an adult"},
+        {{.age_years = 0.01}, "Sepsis", "P36.9", "four days old"},
+        {{.age_years = 0.2}, "Sepsis", "A41.9", "ten weeks old"},
+
+        {{.age_years = 0.01}, "Asthma", "J45.909", "the chapter has none for it"},
+        {{.age_years = 30, .pregnancy = GALEN_PREGNANCY_YES}, "sepsis", "O75.3", "pregnant"},
+        {{.age_years = 30, .pregnancy = GALEN_PREGNANCY_NO}, "sepsis", "A41.9", "not pregnant"},
+        {{.age_years = 30, .pregnancy = GALEN_PREGNANCY_POSTPARTUM}, "sepsis", "O85", "after a birth"},
+        {{.age_years = 30, .pregnancy = GALEN_PREGNANCY_YES}, "Severe asthma", "J45.909", "the chapter has none for it"},
+    };
+    uint8_t bytes[MAX_TABLE];
+    galen_codes *c = NULL;
+    assert_int_equal(codes_from_bytes(&c, bytes, read_table(bytes), "table", NULL), GALEN_OK);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        galen_code k;
+        assert_int_equal(codes_find_of(c, cases[i].name, strlen(cases[i].name), &cases[i].who, &k, NULL), GALEN_OK);
+        if (strcmp(k.code, cases[i].code) != 0)
+            fail_msg("%s: '%s', not '%s' (%s)", cases[i].name, k.code, cases[i].code, cases[i].why);
+    }
+    galen_code k;
+    assert_int_equal(codes_find_of(c, "12", 2, &cases[2].who, &k, NULL), GALEN_E_REFUSED);
     galen_codes_close(c);
 }
 
@@ -155,6 +186,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_fold),
         cmocka_unit_test(names_find_their_code),
+        cmocka_unit_test(codes_are_of_the_patient),
         cmocka_unit_test(damage_is_survived),
         cmocka_unit_test(a_missing_table_is_named),
     };
