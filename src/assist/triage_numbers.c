@@ -267,7 +267,7 @@ static double shorthand_days(const sentence *s, int i) {
 /* Words between a person and the age: "my aunt, 80", "Baby is just 7 weeks". */
 static bool is_age_link(const token *t) {
     static const char *const words[] = {"is",     "was",     "s",  "aged", "just", "only", "now",
-                                        "turned", "turning", "of", "ours", "mine", "am"};
+                                        "turned", "turning", "of", "ours", "mine", "am",   "m"};
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
         if (is_text(t, words[k])) return true;
     return false;
@@ -301,7 +301,7 @@ static int age_of_person(const sentence *s, int i, double *years) {
     if (!is_me && !is_child && !token_has(who, SYM_PERSON)) return -1;
     if (!s->tokens[i].is_digits && unit <= 0) return -1;
     if (is_text(u, "ago") || is_text(at(s, i + 2), "ago") || is_text(at(s, i - 1), "of")) return -1;
-    if (unit > 0 ? unit < 1 && !is_child : !ends_age(u) || is_text(who, "i")) return -1;
+    if (unit > 0 ? unit < 1 && !is_child : !ends_age(u) || (is_text(who, "i") && k == i - 1)) return -1;
     *years = s->tokens[i].value * (unit > 0 ? unit : 1);
     return *years <= max_age_years ? i + (unit > 0) : -1;
 }
@@ -382,7 +382,8 @@ static bool take_weeks(scan *x, int i) {
     is_near |= is_week && !token_has(at(s, i + 1), SYM_WEEK); /* 33/40 says so by itself */
     x->has_gestation |= is_near;
     if (is_week && is_free_weeks(s, i)) widen(&x->weeks, s->tokens[i].value, s->tokens[i].from, s->tokens[i].to);
-    is_near |= is_text(at(s, i - 1), "im") || (is_text(at(s, i - 1), "am") && is_text(at(s, i - 2), "i")); /* I'm 11 weeks */
+    is_near |= is_text(at(s, i - 1), "im") || (is_text(at(s, i - 1), "m") && is_text(at(s, i - 2), "i")) ||
+               (is_text(at(s, i - 1), "am") && is_text(at(s, i - 2), "i")); /* I'm 11 weeks */
     if (!is_week || !is_near || s->tokens[i].value < 3 || s->tokens[i].value > 45) return false;
     if (x->out->facts.pregnancy_weeks < 0) {
         x->out->facts.pregnancy_weeks = s->tokens[i].value;
