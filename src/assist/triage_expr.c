@@ -162,7 +162,7 @@ static galen_status value(reader *p) {
         return comparison(p, v);
     }
     for (size_t i = 0; i < p->r->n_concepts && n; i++) {
-        if (strlen(p->r->concepts[i].name) != n || memcmp(p->s, p->r->concepts[i].name, n) != 0) continue;
+        if (p->r->concepts[i].n_name != n || memcmp(p->s, p->r->concepts[i].name, n) != 0) continue;
         o.id = (uint16_t)i;
         p->s += n;
         return emit(p, o, 1);

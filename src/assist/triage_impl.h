@@ -93,6 +93,7 @@ enum { IS_MINOR = 1, IS_LASTING = 2, IS_VOICED = 4, IS_QUIET = 8 };
 
 typedef struct concept {
     const char *name;
+    size_t n_name;
     uint8_t cue, flags;
 }
 concept;

@@ -225,7 +225,7 @@ static galen_status add_ordinary(triage_rules *r, const entry *e, galen_error *e
 
 static int find_concept(const triage_rules *r, const char *name, size_t n) {
     for (size_t i = 0; i < r->n_concepts; i++)
-        if (is_word(name, n, r->concepts[i].name)) return (int)i;
+        if (r->concepts[i].n_name == n && memcmp(name, r->concepts[i].name, n) == 0) return (int)i;
     return -1;
 }
 
@@ -238,7 +238,7 @@ static galen_status new_concept(triage_rules *r, const entry *e, const char *nam
     char *copy = arena_strndup(&r->strings, name, n);
     if (!copy) return no_memory(err);
     *id = (uint32_t)r->n_concepts;
-    r->concepts[r->n_concepts++] = (concept){.name = copy};
+    r->concepts[r->n_concepts++] = (concept){.name = copy, .n_name = n};
     return GALEN_OK;
 }
 

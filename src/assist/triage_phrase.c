@@ -177,9 +177,10 @@ static bool merge_words(triage_rules *r, element *el) {
         return literal != UINT16_MAX;
     }
     const int n_key = snprintf(key, sizeof key, "(%016llx)", (unsigned long long)hash);
+    const size_t n_before = r->n_syms;
     const uint32_t sym = lexicon_literal(r, key, (size_t)n_key);
     if (sym == UINT16_MAX) return false;
-    for (int k = 0; k < n_single; k++)
+    for (int k = 0; k < n_single && r->n_syms > n_before; k++) /* once: equal choices share the class */
         if (!lexicon_word(r, words[k], lengths[k], sym)) return false;
     el->choices[n_left] = (choice){.sym = sym};
     el->n_choices = n_left + 1;
