@@ -2,7 +2,7 @@
  *
  *   class NAME                 words that mean the same in phrases (@NAME)
  *     word word stem* ...
- *   concept NAME [minor] [lasting] [voiced] [quiet]
+ *   concept NAME [more] [minor] [lasting] [voiced] [quiet]
  *     phrase | phrase          see triage_phrase.c
  *   cue KIND                   phrases that shape what is around them: negate, negate_list, negate_after, not_negation, family,
  *     phrase | phrase          family_after, past, past_after, hypothetical, end, recent, began, ignore
@@ -21,8 +21,8 @@
  *                              question for one thing; one that lists several gets none, for a yes says only that one is true)
  *
  * minor: alone it is self care. lasting: counts when it is past too (diabetes, anticoagulants). voiced: counts when it is only
- * feared or wished (self-harm). quiet: says nothing by itself (sudden, severe). A rule's files may come in any order: classes
- * and concepts are read before rules. */
+ * feared or wished (self-harm). quiet: says nothing by itself (sudden, severe). more: further phrases of a concept of before.
+ * Classes are read first, of all files, then concepts, then rules. */
 #include "assist/triage_parse.h"
 
 #include <math.h>
@@ -259,6 +259,17 @@ static galen_status add_phrases(triage_rules *r, const entry *e, uint32_t id, ga
     return GALEN_OK;
 }
 
+/* The next word of *head when it is the one named. */
+static bool take_word(const char **head, size_t *n, const char *name) {
+    const char *rest = *head, *word;
+    size_t n_rest = *n;
+    const size_t n_word = parse_word(&rest, &n_rest, &word);
+    if (!is_word(word, n_word, name)) return false;
+    *head = rest;
+    *n = n_rest;
+    return true;
+}
+
 static galen_status add_concept(triage_rules *r, const entry *e, galen_error *err) {
     static const struct {
         const char *name;
@@ -268,6 +279,10 @@ static galen_status add_concept(triage_rules *r, const entry *e, galen_error *er
     size_t n = e->n_head, n_word = parse_word(&head, &n, &word), k;
     uint32_t id;
     if (!n_word) return parse_fail(e, err, "a concept needs a name", "", 0);
+    const bool is_more = take_word(&head, &n, "more"), is_old = find_concept(r, word, n_word) >= 0;
+    if (is_more != is_old)
+        return parse_fail(e, err, is_more ? "more phrases for no concept" : "a second concept of this name, or more phrases?",
+                          word, n_word);
     galen_status st = new_concept(r, e, word, n_word, &id, err);
     if (st) return st;
     while ((n_word = parse_word(&head, &n, &word)) > 0) {
