@@ -127,11 +127,15 @@ static void apply(const triage_rules *r, sentence *s, const cue_marks *m, const 
     }
 }
 
-/* "today" in a clause: nothing in it is past, nor the family's. */
+static bool is_but(const token *t) {
+    return t->n == 3 && memcmp(t->text, "but", 3) == 0;
+}
+
+/* "today" in a clause: nothing in it is past, nor the family's; what stands before a "but" may be. */
 static void apply_recent(sentence *s, const hit *h) {
     int a = h->first;
     const int b = segment_end(s, h->last);
-    while (a > 0 && s->tokens[a].before == BRK_NONE) a--;
+    while (a > 0 && s->tokens[a].before == BRK_NONE && !is_but(&s->tokens[a])) a--;
     for (int j = a; j < b; j++) s->scope[j] &= (uint8_t) ~(IS_PAST | IS_FAMILY);
 }
 

@@ -144,15 +144,21 @@ static void vignettes_reach_their_tier(void **state) {
     assert_true(n_right[2] >= 0.9 * n[2]);
 }
 
-/* The same as people say it; some are still missed, none may be lost. */
+/* The same bars on texts by six authors who had read no rule, once they had been scored (docs/triage.md has what they were at
+ * first). */
 static void what_people_say_reaches_its_tier(void **state) {
     (void)state;
+    static const char *const files[] = {"patients", "others", "notes", "intake", "fresh", "fresh-intake"};
     int n[3] = {0}, n_right[3] = {0};
-    score("tests/assist/triage_said.txt", n, n_right);
-    assert_int_equal(n[0] + n[1] + n[2], 480);
-    assert_true(n_right[0] >= 0.98 * n[0]);
-    assert_true(n_right[0] + n_right[1] >= 0.95 * (n[0] + n[1]));
-    assert_true(n_right[2] >= 0.7 * n[2]);
+    for (size_t i = 0; i < COUNT(files); i++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "tests/assist/texts/%s.txt", files[i]);
+        score(path, n, n_right);
+    }
+    assert_int_equal(n[0] + n[1] + n[2], 720);
+    assert_true(n_right[0] >= 0.99 * n[0]);
+    assert_true(n_right[0] + n_right[1] >= 0.98 * (n[0] + n[1]));
+    assert_true(n_right[2] >= 0.8 * n[2]);
 }
 
 static const galen_triage_ask *ask_of(const galen_triage *t, const char *id) {
@@ -417,6 +423,8 @@ static void mistakes_in_rules_are_named(void **state) {
         {"concept x\n  (a/b\n", "f:1: not a phrase"},
         {"concept x\n  [a]\n", "f:1: a phrase that may be empty"},
         {"concept x\n  .. b\n", "f:1: a word that is no word"},
+        {"concept x\n  b\nconcept x\n  c\n", "f:3: a second concept of this name"},
+        {"concept x more\n  b\n", "f:1: more phrases for no concept"},
         {"concept x loud\n  b\n", "f:1: concepts are minor"},
         {"\n# note\nclass x\n  two-words\n", "f:3: a class holds single words"},
         {"class x\n  abc*\n", "f:1: a stem has four letters"},
