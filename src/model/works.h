@@ -39,8 +39,8 @@ void works_close(works *w); /* NULL is fine */
  *  Errors  DEVICE, NOMEM...: only works_close is legal. */
 galen_status works_forward(works *w, const batch *b, float *logits, galen_error *err);
 
-/** From now on goes_on is asked between the layers of a pass of many rows, where the processor alone computes: false ends the pass
- *  with CANCELLED, and the next may follow. NULL: never asked. */
+/** From now on goes_on is asked between the layers of a pass of many rows, where the processor alone computes: false ends the
+ * pass with CANCELLED, and the next may follow. NULL: never asked. */
 void works_ask(works *w, bool (*goes_on)(void *user), void *user);
 
 /** As works_forward, with the token after each output row chosen on the device (backend_api.sample): out [n_out]. *is_chosen
