@@ -40,8 +40,10 @@ static bool is_listed(const case_file *c, const char *normal) {
     return false;
 }
 
-/* A red flag that would raise the level and was not asked yet: appended to the list. Its index; -1 for none. */
+/* A red flag that would say more than the signs that are known, and was not asked yet: appended to the list. Its index; -1 for
+ * none. */
 static int32_t next_flag(case_file *c) {
+    const galen_triage_level known = triage_level_of_signs(&c->triage);
     int32_t n_flags = 0;
     for (int32_t i = 0; i < c->n_list; i++) n_flags += c->list[i].flag.id != NULL;
     if (n_flags >= MAX_FLAG_ASKS || c->n_list >= MAX_ASKED) return -1;
@@ -50,7 +52,7 @@ static int32_t next_flag(case_file *c) {
         asked q = {.flag = *f};
         (void)text_normal(f->question, strlen(f->question), q.normal, sizeof q.normal);
         (void)question_key(f->question, strlen(f->question), q.key, sizeof q.key);
-        if (f->level <= c->triage.level || is_listed(c, q.normal)) continue;
+        if (f->level <= known || is_listed(c, q.normal)) continue;
         q.q.reason = GALEN_ASK_RED_FLAG;
         q.q.flag_id = f->id;
         (void)snprintf(q.q.text, sizeof q.q.text, "%s", f->question);

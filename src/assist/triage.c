@@ -326,6 +326,13 @@ static void set_base_level(scan *x) {
             GALEN_WARN_LIMIT, "more red flags or measurements than are listed; the level counts them all", 0, 0};
 }
 
+galen_triage_level triage_level_of_signs(const galen_triage *t) {
+    galen_triage_level level = GALEN_TRIAGE_CONSULTATION;
+    for (int32_t i = 0; i < t->n_flags; i++) /* the category of the rules in data/triage/96-weighed.txt */
+        if (strcmp(t->flags[i].category, "words") != 0 && t->flags[i].level > level) level = t->flags[i].level;
+    return level;
+}
+
 void triage_scan(const triage_rules *r, const char *text, size_t len, galen_triage *out) {
     scan x = {.r = r, .out = out, .lex = {.s = text, .n = len}};
     memset(out, 0, sizeof *out);

@@ -37,6 +37,10 @@ typedef struct triage_yes {
 } triage_yes;
 triage_yes triage_rules_yes(const triage_rules *r, const char *id); /* all NULL without such a rule */
 
+/** The highest level that signs reach, without the flags of weighed words: those must not keep a question about a sign from being
+ *  asked. consultation when there is none. */
+galen_triage_level triage_level_of_signs(const galen_triage *t);
+
 /** As galen_triage_text, by the rules given. Allocates nothing, cannot fail. */
 void triage_scan(const triage_rules *r, const char *text, size_t len, galen_triage *out);
 
