@@ -1,6 +1,7 @@
 /* Weighed words: a net under the rules. A text that no rule fits can still be made of words that dangerous ones are made of. Each
  * different word adds its weight to a sum once; one that is denied, and one that is somebody else's, past or feared, is a word of
- * its own; numbers add nothing. A rule that looks at a sum comes after all others and only raises the level.
+ * its own; numbers and the names of what they measure add nothing. A rule that looks at a sum comes after all others and only
+ * raises the level.
  *
  *   weigh SUM BASE             SUM: concern or danger; BASE: the sum of no words. Weights and base in tenths, -99 to 99
  *     WEIGHT word -word ~word  words of that weight: as they are, denied, of another or past or feared
@@ -101,10 +102,21 @@ void weigh_begin(scan *x) {
     }
 }
 
+/* The words of "heart rate 82": the number is for the rules, and its name says nothing. */
+static void find_names(const triage_rules *r, const sentence *s, bool is_name[MAX_TOKENS]) {
+    for (int k = 0; k < s->n_hits; k++) {
+        const hit *h = &s->hits[k];
+        if (r->concepts[h->id].cue < CUE_VITAL || h->last + 1 >= s->n_tokens || !s->tokens[h->last + 1].is_digits) continue;
+        for (int i = h->first; i <= h->last; i++) is_name[i] = true;
+    }
+}
+
 void weigh_sentence(scan *x) {
     const sentence *s = &x->s;
+    bool is_name[MAX_TOKENS] = {false};
+    find_names(x->r, s, is_name);
     for (int i = 0; i < s->n_tokens; i++) {
-        if (s->tokens[i].is_digits) continue;
+        if (s->tokens[i].is_digits || is_name[i]) continue;
         const char scope = s->scope[i] & IS_NEGATED ? '-' : s->scope[i] ? '~' : ' ';
         for (int sum = 0; sum < N_SUMS; sum++)
             if (x->vars[VAR_CONCERN + sum].is_known) add(x, sum, scope, &s->tokens[i]);

@@ -509,8 +509,9 @@ static void expressions_mean_what_they_say(void **state) {
 static void weighed_words_add_up(void **state) {
     (void)state;
     static const char rules[] =
-        "class day\n  day days\nclass year\n  year years\ncue negate\n  no\ncue past_after\n  years ago\n"
-        "weigh concern -20\n  15 swollen hot\n  10 stiff\n  -5 -hot\n  10 ~stiff\nweigh danger -9\n  9 grey\n"
+        "vital heart_rate\n  pace\nclass day\n  day days\nclass year\n  year years\ncue negate\n  no\ncue past_after\n  years "
+        "ago\n"
+        "weigh concern -20\n  15 swollen hot\n  10 stiff pace\n  -5 -hot\n  10 ~stiff\nweigh danger -9\n  9 grey\n"
         "concept itch\n  itchy\nconcept faint\n  collapse\n"
         "rule c.c consultation_24\n  when concern > 0\n  say x\n  from y\n"
         "rule d.d emergency\n  when danger >= 0\n  say x\n  from y\n"
@@ -527,6 +528,9 @@ static void weighed_words_add_up(void **state) {
         {"swollen, no hot", ""},
         {"hot stiff, but no hot", ""},
         {"hot 15 10 20 99", ""},
+        {"hot and pace 15", ""},
+        {"hot and pace, 15", ""},
+        {"hot, pace now 15", "c"},
         {"hot. stiff 3 years ago", "c"},
         {"itchy, swollen, hot", "ci"},
         {"itchy, grey", "di"},
