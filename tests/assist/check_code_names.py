@@ -11,6 +11,8 @@ import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import check_codes  # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tally import Tally  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # List, half by the CRC of the name (None: the whole list), least share of right categories, most share of wrong ones.
@@ -43,35 +45,26 @@ def main():
     if not path:
         return 0
     table, official = check_codes.Table(path), check_codes.read_codes(path)
-    bad, passed = [], 0
-
-    def check(what, ok):
-        nonlocal passed
-        passed += ok
-        if not ok:
-            bad.append(what)
+    t = Tally()
     for file, half, least, most in SETS:
         names = [(n, g) for n, g in read_names(os.path.join(HERE, file)) if half is None or zlib.crc32(n.encode()) & 1 == half]
         counts = {"right": 0, "inexact": 0, "wrong": 0, "none": 0}
         for name, gold in names:
             for g in gold:
-                check(f"{file}: {name}: {g} is not in the table", g == "-" or any(c.startswith(g) for c in official))
+                t.named(f"{file}: {name}: {g} is not in the table", g == "-" or any(c.startswith(g) for c in official))
             code, title, score = table.find(name)
             verdict = judge(code, gold)
             counts[verdict] += 1
-            check(f"{name}: {code} is not in the table", not code or official.get(code) == title)
+            t.named(f"{name}: {code} is not in the table", not code or official.get(code) == title)
             if verdict != "right" and "-v" in sys.argv:
                 print(f"  {verdict}: {name}: {code or 'no match'} {title} ({score:.2f}), expected {' '.join(gold)}")
         n, n_right = len(names), counts["right"] + counts["inexact"]
         what = f"{file}{'' if half is None else f', half {half + 1}'}"
         print(f"{what}: {n} names: category right {n_right} ({n_right / n:.1%}), wrong {counts['wrong']} ({counts['wrong'] / n:.1%}), "
               f"no match {counts['none']} ({counts['none'] / n:.1%}); the code itself right {counts['right']} ({counts['right'] / n:.1%})")
-        check(f"{what}: right categories >= {least:.0%}", n_right >= least * n)
-        check(f"{what}: wrong categories <= {most:.0%}", counts["wrong"] <= most * n)
-    for b in bad:
-        print("FAILED " + b)
-    print(f"{passed} passed, {len(bad)} failed")
-    return 1 if bad else 0
+        t.named(f"{what}: right categories >= {least:.0%}", n_right >= least * n)
+        t.named(f"{what}: wrong categories <= {most:.0%}", counts["wrong"] <= most * n)
+    return t.end()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from process import until as wait_for  # noqa: E402,F401
 from tally import Tally  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -242,15 +243,6 @@ def finished(s, how):
     """How many generations ended so: stop, length, abort, error."""
     text = request(s, "GET", "/metrics")[2].decode()
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.split("\n") if line.startswith("galen_finished_total{") and f'finished_reason="{how}"' in line)
-
-
-def wait_for(fn, seconds=30.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if fn():
-            return True
-        time.sleep(0.02)
-    return bool(fn())
 
 
 def each(*checks):
