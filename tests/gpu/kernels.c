@@ -258,6 +258,43 @@ static const product_case float_products[] = {
     {1024, 96, 5, PRODUCT_ACT, true, "gate and up, 5 of 8 columns"},
 };
 
+/* Two types in one launch give what a launch for each gives: the same bytes, but for the norm's factor, whose sum is taken by
+ * blocks of another size. */
+static void products_of_both(cuda_queue *q, int type, int other, bool is_fused) {
+    enum { N_IN = 1280, N_LONG = 333, N_SHORT = 70 };
+    const product_case c = {N_IN, N_LONG, 1, PRODUCT_STORE, is_fused, "two types"};
+    const int types[MAX_JOBS] = {type, type, other}, n_out[MAX_JOBS] = {N_LONG, N_SHORT, N_SHORT};
+    const char *name = tensor_type_get((uint32_t)other)->name;
+    weights w[MAX_JOBS];
+    inputs in = make_inputs(q, &c, false);
+    float got[2][N_LONG], *y[2][MAX_JOBS];
+    check_that(cuda_product_takes_both(type, other) && cuda_product_takes_both(other, type), "%s: not taken", name);
+    check_that(!cuda_product_takes_both(type, TENSOR_F16) && !cuda_product_takes_both(type, type), "%s: too much taken", name);
+    product_args both = {.n_jobs = MAX_JOBS, .n_rows = 1, .y_stride = N_LONG, .mode = PRODUCT_STORE, .in = in.acts, .eps = 1e-5f};
+    if (is_fused) both.x = in.d_x, both.norm = in.d_norm, both.in = (dev_acts){0};
+    for (int i = 0; i < MAX_JOBS; i++) {
+        w[i] = make_weights(q, types[i], N_IN, n_out[i]);
+        for (int way = 0; way < 2; way++) y[way][i] = device_copy(NULL, sizeof got[0]);
+        both.w[i] = w[i].m, both.y[i] = y[0][i];
+        product_args one = both;
+        one.n_jobs = 1, one.w[0] = w[i].m, one.y[0] = y[1][i];
+        check_that(cuda_product(q, &one) == 0, "%s: product", name);
+    }
+    check_that(cuda_product_mixed(q, &both) == 0 && cudaDeviceSynchronize() == cudaSuccess, "%s: products of two types", name);
+    for (int i = 0; i < MAX_JOBS; i++) {
+        double want[N_LONG];
+        for (int way = 0; way < 2; way++) host_copy(got[way], y[way][i], sizeof got[0]);
+        for (int o = 0; o < n_out[i]; o++) want[o] = (double)got[1][o];
+        if (is_fused)
+            check_bound("products of two types, against one at a time", nmse(got[0], want, (size_t)n_out[i]), 1e-13, "%s", name);
+        else
+            check_that(!memcmp(got[0], got[1], (size_t)n_out[i] * sizeof(float)), "%s: matrix %d of two types differs", name, i);
+        for (int way = 0; way < 2; way++) device_free(y[way][i]);
+        free_weights(&w[i]);
+    }
+    free_inputs(&in);
+}
+
 /* The activation's output as levels: blocks of any number of rows, units joined by the block that comes last, give the same
  * bytes, and they mean what the float output says. */
 static void units_in_parts(cuda_queue *q, int type) {
@@ -426,7 +463,10 @@ void test_units(void) {
 }
 
 void test_products(void) {
+    static const int pairs[][2] = {{TENSOR_Q4_K, TENSOR_Q6_K}, {TENSOR_Q6_K, TENSOR_Q5_K}, {TENSOR_Q4_K, TENSOR_Q5_K}};
     cuda_queue q = queue();
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        for (int is_fused = 0; is_fused < 2; is_fused++) products_of_both(&q, pairs[i][0], pairs[i][1], is_fused);
     for (int type = 0; type < TENSOR_TYPE_END; type++) {
         if (!cuda_takes(type)) continue;
         const bool is_float = cuda_is_float(type), is_small = tensor_type_get((uint32_t)type)->block_weights <= 32;

@@ -1,6 +1,7 @@
 /* Attention of rows over their pages: softmax(q . K) V, one pass with a running maximum.
  * Launch    grid (KV heads * head groups, pieces of the context, rows), 256 threads. LP lanes share a position, 8 dimensions
  *           each, for the G query heads that share its KV head; BATCH positions are on their way at once.
+ * Trigger   once Q is there: the next product's requests, which fill the memory's queue, come behind it.
  * Order     a row's context is cut into cuda_attend_splits(n) pieces; the block that finishes last joins them in order. Both
  *           depend on the row's position alone.
  * Numerics  f32; exp2 of scores scaled by log2 e. A NaN anywhere in what a row sees makes its output NaN; positions it does
@@ -297,11 +298,11 @@ __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const __grid_con
     constexpr int batch = G >= 8 ? 2 : 4, width = 8 * LP + 2;
     const int d = p.heads.d_head, warp = threadIdx.x / 32, part = threadIdx.x % LP;
     float *qs = dynamic, *kvs = qs + G * d, *states = kvs + 2 * d;
-    queue_trigger();
     const piece c = piece_of(p, G);
     queue_wait();
     if (c.split >= c.n_splits) return; /* the whole block */
     begin_piece(p, c, qs, kvs);
+    queue_trigger();
     float q[G][8];
     running<G> s;
 #pragma unroll
@@ -367,6 +368,17 @@ template <int D> struct q_operand {
 
 /* State of head lane / 4: acc[h][j] and acc[h][j + 8] are dimensions 64 h + 16 (lane % 4) + j and + 8 + j. */
 template <int D> struct head_state { float max, sum, acc[D / 64][16]; };
+
+/* K and V of the 16 positions from base on into the second-level cache, a line of each a lane. Older positions than the row's own
+ * are there before the kernel ahead is done; its own is only asked for, and read once it is. */
+template <int D> __device__ static inline void ask_16(const attend_args &p, const piece &c, int base) {
+    const heads_args &h = p.heads;
+    const int at = 128 * (threadIdx.x % 32);
+    if (base >= c.end || at >= 16 * D * 2) return;
+    const uint8_t *run = kv_run(h.kv, h.rows, c.table, base, c.kv_head, h.n_head_kv) + (base % KV_PAGE) * D * 2;
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(run + at));
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(run + h.kv.v + at));
+}
 
 template <int D>
 __device__ static void meet_16(const attend_args &p, const piece &c, const q_operand<D> &q, int base, head_state<D> &s) {
@@ -441,16 +453,21 @@ __global__ void __launch_bounds__(ATTEND_THREADS, D == 64 ? 2 : 1) attend_halves
     constexpr int width = D + 4;
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     float *qs = dynamic, *kvs = qs + 8 * D, *states = kvs + 2 * D;
-    queue_trigger();
     const piece c = piece_of(p, 8);
+    const int step = 16 * ATTEND_WARPS, first = (c.begin & ~15) + 16 * warp;
+    ask_16<D>(p, c, first);
     queue_wait();
     if (c.split >= c.n_splits) return; /* the whole block */
     begin_piece(p, c, qs, kvs);
+    queue_trigger();
     q_operand<D> q;
     q.load(qs, c.n_heads);
     head_state<D> s = {};
     s.max = -INFINITY;
-    for (int base = (c.begin & ~15) + 16 * warp; base < c.end; base += 16 * ATTEND_WARPS) meet_16<D>(p, c, q, base, s);
+    for (int base = first; base < c.end; base += step) {
+        ask_16<D>(p, c, base + step);
+        meet_16<D>(p, c, q, base, s);
+    }
     s.sum += __shfl_xor_sync(~0u, s.sum, 1);
     s.sum += __shfl_xor_sync(~0u, s.sum, 2);
     float *state = states + (warp * 8 + g) * width;

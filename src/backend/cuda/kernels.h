@@ -22,6 +22,9 @@ int32_t cuda_dequantise(cuda_queue *q, const dev_matrix *m, int64_t first, int32
 
 /** Products with weights of one type; tile_rows and first_tile are filled in. n_rows <= PASS_ROWS; x needs n_rows 1. */
 int32_t cuda_product(cuda_queue *q, product_args *p);
+/** One row; matrices of two types that cuda_product_takes_both knows. */
+int32_t cuda_product_mixed(cuda_queue *q, product_args *p);
+bool cuda_product_takes_both(int32_t type, int32_t other);
 bool cuda_takes(int32_t type); /* there is a product for this type */
 bool cuda_is_float(int32_t type);
 

@@ -52,13 +52,13 @@ __device__ static inline float warp_max(float v) {
     return v;
 }
 
-/* The sum over a block of 256 threads, in every thread; shared is 8 floats. The order is fixed. */
-__device__ static inline float block_sum(float v, float *shared) {
+/* The sum over a block of W warps, in every thread; shared is W floats. The order is fixed. */
+template <int W = 8> __device__ static inline float block_sum(float v, float *shared) {
     v = warp_sum(v);
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = v;
     __syncthreads();
     float all = 0;
-    for (int i = 0; i < 8; i++) all += shared[i];
+    for (int i = 0; i < W; i++) all += shared[i];
     __syncthreads();
     return all;
 }

@@ -13,6 +13,13 @@ int32_t cuda_product(cuda_queue *q, product_args *p) {
     return fn[p->w[0].type](q, p);
 }
 
+bool cuda_product_takes_both(int32_t type, int32_t other) {
+    static const int32_t pairs[][2] = {{TENSOR_Q4_K, TENSOR_Q6_K}, {TENSOR_Q5_K, TENSOR_Q6_K}, {TENSOR_Q4_K, TENSOR_Q5_K}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if ((type == pairs[i][0] && other == pairs[i][1]) || (type == pairs[i][1] && other == pairs[i][0])) return true;
+    return false;
+}
+
 bool cuda_takes(int32_t type) {
     static const bool is_known[TENSOR_TYPE_END] = {
 #define X(type, name) [type] = true,

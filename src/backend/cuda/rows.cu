@@ -6,6 +6,8 @@
 
 #include "backend/cuda/begin.cuh"
 #include "backend/cuda/product.cuh"
+
+enum { ROW_THREADS = 256 };
 #include "backend/cuda/rows_halves.cuh"
 
 /* ---------------------------------------------------------------- begin */
@@ -52,15 +54,15 @@ __global__ void prepare_kernel(const float *x, int x_stride, const int32_t *row,
     act_rec *rec = out.rec + (size_t)r * (out.stride / UNIT);
     float *f = out.f + (size_t)r * out.stride;
     if (norm) {
-        const float factor = norm_row<IS_FLOAT>(x, norm, eps, n, q, rec, f, shared);
+        const float factor = norm_row<IS_FLOAT, 8>(x, norm, eps, n, q, rec, f, shared, [] {});
         if (threadIdx.x == 0) out.scale[r] = factor;
         return;
     }
     if (threadIdx.x == 0) out.scale[r] = 1.0f;
     if constexpr (IS_FLOAT) {
-        for (int i = threadIdx.x; i < (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD; i += PRODUCT_THREADS) f[i] = i < n ? x[i] : 0.0f;
+        for (int i = threadIdx.x; i < (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD; i += ROW_THREADS) f[i] = i < n ? x[i] : 0.0f;
     } else {
-        for (int base = 0; base < n / 4; base += PRODUCT_THREADS) {
+        for (int base = 0; base < n / 4; base += ROW_THREADS) {
             const int i = base + threadIdx.x;
             const bool is_live = i < n / 4;
             quantise_quads(is_live ? ((const float4 *)x)[i] : float4{}, is_live, q, rec, i >> 3);
@@ -72,9 +74,9 @@ extern "C" int32_t cuda_prepare(cuda_queue *q, const float *x, int32_t x_stride,
                                 int32_t n, int32_t n_rows, const dev_acts *out) {
     const dim3 grid((unsigned)n_rows);
     cudaError_t e = cudaSuccess;
-    if (out->q) e = launch(prepare_kernel<false>, grid, PRODUCT_THREADS, 0, q, x, x_stride, row, norm, eps, n, *out);
+    if (out->q) e = launch(prepare_kernel<false>, grid, ROW_THREADS, 0, q, x, x_stride, row, norm, eps, n, *out);
     if (e == cudaSuccess && out->f)
-        e = launch(prepare_kernel<true>, grid, PRODUCT_THREADS, 0, q, x, x_stride, row, norm, eps, n, *out);
+        e = launch(prepare_kernel<true>, grid, ROW_THREADS, 0, q, x, x_stride, row, norm, eps, n, *out);
     return e;
 }
 
@@ -104,7 +106,7 @@ __global__ void prepare_half_kernel(const float *x, int x_stride, const int32_t 
     x += (size_t)(row ? row[r] : r) * x_stride;
     out += (size_t)r * out_stride;
     float sum = 0, max = 0;
-    for (int i = threadIdx.x; i < n; i += PRODUCT_THREADS) {
+    for (int i = threadIdx.x; i < n; i += ROW_THREADS) {
         sum = fmaf(x[i], x[i], sum);
         max = fmaxf(max, fabsf(norm ? x[i] * norm[i] : x[i]));
     }
@@ -112,7 +114,7 @@ __global__ void prepare_half_kernel(const float *x, int x_stride, const int32_t 
     const int e = half_exponent(block_max(max, shared));
     const float up = exp2f((float)-e);
     if (threadIdx.x == 0) scale[r] = (norm ? rsqrtf(sum / (float)n + eps) : 1.0f) * exp2f((float)e);
-    for (int i = threadIdx.x; i < out_stride; i += PRODUCT_THREADS)
+    for (int i = threadIdx.x; i < out_stride; i += ROW_THREADS)
         store_as(out + i, i < n ? (norm ? x[i] * norm[i] : x[i]) * up : 0.0f);
 }
 
@@ -121,10 +123,10 @@ extern "C" int32_t cuda_prepare_half(cuda_queue *q, const float *x, int32_t x_st
                                      half_form form) {
     const dim3 grid((unsigned)n_rows);
     if (form == HALF_BFLOAT)
-        return launch(prepare_half_kernel<__nv_bfloat16>, grid, PRODUCT_THREADS, 0, q, x, x_stride, row, norm, eps, n,
+        return launch(prepare_half_kernel<__nv_bfloat16>, grid, ROW_THREADS, 0, q, x, x_stride, row, norm, eps, n,
                       (__nv_bfloat16 *)out, out_stride, scale);
-    return launch(prepare_half_kernel<__half>, grid, PRODUCT_THREADS, 0, q, x, x_stride, row, norm, eps, n, (__half *)out,
-                  out_stride, scale);
+    return launch(prepare_half_kernel<__half>, grid, ROW_THREADS, 0, q, x, x_stride, row, norm, eps, n, (__half *)out, out_stride,
+                  scale);
 }
 
 /* ---------------------------------------------------------------- residual, scale and bias, activation */
@@ -228,17 +230,17 @@ __global__ void finish_rows_kernel(float *y, int y_stride, const float *scale, c
     queue_wait();
     y += (size_t)r * y_stride;
     const float factor = scale ? scale[r] : 1.0f;
-    for (int i = threadIdx.x; i < n; i += PRODUCT_THREADS) y[i] = y[i] * factor + (bias ? bias[i] : 0.0f);
+    for (int i = threadIdx.x; i < n; i += ROW_THREADS) y[i] = y[i] * factor + (bias ? bias[i] : 0.0f);
 }
 
 extern "C" int32_t cuda_finish_rows(cuda_queue *q, float *y, int32_t y_stride, const float *scale, const float *bias, int32_t n,
                                     int32_t n_rows) {
-    return launch(finish_rows_kernel, dim3((unsigned)n_rows), PRODUCT_THREADS, 0, q, y, y_stride, scale, bias, n);
+    return launch(finish_rows_kernel, dim3((unsigned)n_rows), ROW_THREADS, 0, q, y, y_stride, scale, bias, n);
 }
 
 __global__ void activate_kernel(const float *gate, const float *up, int in_stride, const float *scale, float *out, int out_stride,
                                 int n, bool is_gelu) {
-    const int r = blockIdx.y, i = blockIdx.x * PRODUCT_THREADS + threadIdx.x;
+    const int r = blockIdx.y, i = blockIdx.x * ROW_THREADS + threadIdx.x;
     queue_trigger();
     queue_wait();
     if (i >= n) return;
@@ -249,8 +251,8 @@ __global__ void activate_kernel(const float *gate, const float *up, int in_strid
 
 extern "C" int32_t cuda_activate(cuda_queue *q, const float *gate, const float *up, int32_t in_stride, const float *scale,
                                  float *out, int32_t out_stride, int32_t n, int32_t n_rows, bool is_gelu) {
-    const dim3 grid((unsigned)((n + PRODUCT_THREADS - 1) / PRODUCT_THREADS), (unsigned)n_rows);
-    return launch(activate_kernel, grid, PRODUCT_THREADS, 0, q, gate, up, in_stride, scale, out, out_stride, n, is_gelu);
+    const dim3 grid((unsigned)((n + ROW_THREADS - 1) / ROW_THREADS), (unsigned)n_rows);
+    return launch(activate_kernel, grid, ROW_THREADS, 0, q, gate, up, in_stride, scale, out, out_stride, n, is_gelu);
 }
 
 enum { ACTIVATE_PARTS = 4, ACTIVATE_THREADS = 512 };
@@ -344,7 +346,7 @@ extern "C" int32_t cuda_activate_half(cuda_queue *q, const row_parts *both, cons
 }
 
 __global__ void finish_logits_kernel(float *y, int64_t y_stride, const float *scale, float cap, int n) {
-    const int r = blockIdx.y, i = blockIdx.x * PRODUCT_THREADS + threadIdx.x;
+    const int r = blockIdx.y, i = blockIdx.x * ROW_THREADS + threadIdx.x;
     queue_trigger();
     queue_wait();
     if (i >= n) return;
@@ -355,6 +357,6 @@ __global__ void finish_logits_kernel(float *y, int64_t y_stride, const float *sc
 
 extern "C" int32_t cuda_finish_logits(cuda_queue *q, float *y, int64_t y_stride, const float *scale, float softcap, int32_t n,
                                       int32_t n_rows) {
-    const dim3 grid((unsigned)((n + PRODUCT_THREADS - 1) / PRODUCT_THREADS), (unsigned)n_rows);
-    return launch(finish_logits_kernel, grid, PRODUCT_THREADS, 0, q, y, y_stride, scale, softcap, n);
+    const dim3 grid((unsigned)((n + ROW_THREADS - 1) / ROW_THREADS), (unsigned)n_rows);
+    return launch(finish_logits_kernel, grid, ROW_THREADS, 0, q, y, y_stride, scale, softcap, n);
 }

@@ -35,8 +35,8 @@ typedef struct product_plan {
     int32_t n_rows;
 } product_plan;
 
-/* One launch for each weight type and PASS_ROWS rows, of quantised types one: only networks that have both kinds come here with
- * more. */
+/* One launch for each weight type, or pair of types of a lone row, and PASS_ROWS rows, of quantised types one: only networks that
+ * have both kinds come here with more. */
 static galen_status run_products(backend_work *w, const product_plan *p, galen_error *err) {
     bool is_done[MAX_JOBS] = {false};
     for (int32_t i = 0; i < p->n; i++) {
@@ -49,9 +49,16 @@ static galen_status run_products(backend_work *w, const product_plan *p, galen_e
                           .is_gelu = w->b->net->act == ACT_GELU_TANH,
                           .is_out_quantised = p->is_out_quantised,
                           .softcap = p->softcap};
+        const bool is_lone = p->n_rows == 1 && p->mode == PRODUCT_STORE;
+        const int32_t a_type = p->m[i]->type;
+        int32_t other = a_type; /* the second type of the launch */
         float *y[MAX_JOBS];
         for (int32_t j = i; j < p->n; j++) {
-            if (p->m[j]->type != p->m[i]->type) continue;
+            const int32_t type = p->m[j]->type;
+            if (type != a_type && type != other) {
+                if (other != a_type || !is_lone || !cuda_product_takes_both(a_type, type)) continue;
+                other = type;
+            }
             is_done[j] = true;
             a.w[a.n_jobs] = *p->m[j];
             a.bias[a.n_jobs] = p->bias[j];
@@ -63,7 +70,7 @@ static galen_status run_products(backend_work *w, const product_plan *p, galen_e
             for (int32_t j = 0; j < a.n_jobs; j++) a.y[j] = y[j] ? y[j] + (size_t)r * (size_t)p->y_stride : NULL;
             a.in = acts_from(&p->in, r);
             if (p->out) a.out = acts_from(p->out, r), a.arrived = w->buf.half_units;
-            const int e = cuda_product(&w->queue, &a);
+            const int e = other != a_type ? cuda_product_mixed(&w->queue, &a) : cuda_product(&w->queue, &a);
             if (e) return cuda_fail(err, e, "product");
         }
     }
