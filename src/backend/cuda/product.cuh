@@ -138,10 +138,12 @@ template <int W> __device__ static inline void clear_rest(int n, int16_t *q, act
 
 /* The one quantised row into shared memory: every warp of the block reads all of it. */
 template <int W> __device__ static void copy_acts(const product_args &p, int16_t *q, act_rec *rec) {
-    const int n = p.w[0].n_in, n_units = n / UNIT, n_padded = padded_units(n);
+    const int n = p.w[0].n_in, n_units = n / UNIT, n_padded = padded_units(n), own = threadIdx.x;
+    const float4 first = own < n_units ? load_quad((const float4 *)p.in.rec + own) : float4{}; /* on its way before the levels */
+    if (own < n_padded) ((float4 *)rec)[own] = first;
     for (int i = threadIdx.x; i < 4 * n_padded; i += 32 * W)
         ((int4 *)q)[i] = (i >> 7) * 32 + (i & 31) < n_units ? ((const int4 *)p.in.q)[i] : int4{};
-    for (int i = threadIdx.x; i < n_padded; i += 32 * W)
+    for (int i = own + 32 * W; i < n_padded; i += 32 * W)
         ((float4 *)rec)[i] = i < n_units ? ((const float4 *)p.in.rec)[i] : float4{};
     __syncthreads();
 }
@@ -281,7 +283,8 @@ __device__ __forceinline__ static void product_block(const product_args &p, cons
     };
     ask(now);
     const bool is_normed = NC == 1 && p.x;
-    if (!is_normed) ask(next); /* else behind the row, which all wait for */
+    constexpr bool is_patient = R == 2;
+    if (!is_patient || !is_normed) ask(next); /* else behind the row, which all wait for */
 
     acts_view a = {p.in.q, p.in.rec, p.in.f, p.in.stride};
     float factor = 1;
@@ -295,8 +298,9 @@ __device__ __forceinline__ static void product_block(const product_args &p, cons
             clear_rest<W>(n, q, rec);
         }
         queue_wait(); /* each thread reads back the norm's values that it put */
-        factor =
-            norm_row<state::is_float, W>(p.x, state::is_float ? p.norm : norm, p.eps, n, q, rec, own, shared, [&] { ask(next); });
+        factor = norm_row<state::is_float, W>(p.x, state::is_float ? p.norm : norm, p.eps, n, q, rec, own, shared, [&] {
+            if (is_patient) ask(next);
+        });
     } else {
         queue_wait();
         if constexpr (!state::is_float) copy_acts<W>(p, q, rec);
