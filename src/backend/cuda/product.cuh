@@ -14,7 +14,7 @@
 
 #include "backend/cuda/formats.cuh"
 
-enum { SUM_WARPS = 16 }; /* the most warps of a block */
+enum { SUM_WARPS = 16, SUM_FLOATS = 20 }; /* the most warps of a block; floats of their sums and of the norm's factor */
 
 /* Types that are unpacked keep a row's addresses and get half as many registers again as those that are bound by memory alone,
  * which compute them anew for every piece. */
@@ -234,12 +234,14 @@ __device__ static void product_epilogue(const product_args &p, int job, int firs
     }
 }
 
-/* Rows of a block: of one matrix, or the same of gate and other half. */
+/* Rows of a block: of one matrix, or the same of gate and other half. Worked out anew wherever it is called, so that no register
+ * is kept for it. */
 struct block_rows {
     int job, first, n;
 };
 __device__ static inline block_rows rows_of_block(const product_args &p) {
-    const int b = (int)blockIdx.x;
+    int b;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(b));
     block_rows r = {0, 0, p.tile_rows};
     if (p.mode == PRODUCT_ACT) {
         r.first = b * p.tile_rows + min(b, p.n_longer);
@@ -252,7 +254,7 @@ __device__ static inline block_rows rows_of_block(const product_args &p) {
     return r;
 }
 
-/* Shared memory: SUM_WARPS floats, the sums [rows][NC], and in the fused form the activations (q then rec, or f), then the norm.
+/* Shared memory: SUM_FLOATS, the sums [rows][NC], and in the fused form the activations (q then rec, or f), then the norm.
  */
 template <int T, int NC, int R, int U>
 __device__ __forceinline__ static void product_block(const product_args &p, const block_rows mine) {
@@ -264,7 +266,7 @@ __device__ __forceinline__ static void product_block(const product_args &p, cons
     const bool is_act = R == 2 && p.mode == PRODUCT_ACT;
     const int n_units = p.w[0].n_units, n_pieces = (n_units + 32 * U - 1) / (32 * U);
     const int most = is_act ? 2 * (p.tile_rows + 1) : p.tile_rows;
-    float *sums = shared + SUM_WARPS, *own = sums + (most * NC + 3) / 4 * 4;
+    float *sums = shared + SUM_FLOATS, *own = sums + (most * NC + 3) / 4 * 4;
     const int n_steps = is_act ? mine.n : (mine.n + R - 1) / R; /* R rows each */
     queue_trigger();
 
@@ -284,10 +286,11 @@ __device__ __forceinline__ static void product_block(const product_args &p, cons
     ask(now);
     const bool is_normed = NC == 1 && p.x;
     constexpr bool is_patient = R == 2;
-    if (!is_patient || !is_normed) ask(next); /* else behind the row, which all wait for */
+    /* Else behind the row, which all wait for. That norm and x are asked for each, though one is never without the other, keeps
+     * a third of what the compiler would spill of Q8_0 in registers. */
+    if (!is_patient || !p.norm) ask(next);
 
     acts_view a = {p.in.q, p.in.rec, p.in.f, p.in.stride};
-    float factor = 1;
     const int n = p.w[0].n_in;
     int16_t *q = (int16_t *)own;
     act_rec *rec = (act_rec *)(q + padded_units(n) * UNIT);
@@ -298,9 +301,11 @@ __device__ __forceinline__ static void product_block(const product_args &p, cons
             clear_rest<W>(n, q, rec);
         }
         queue_wait(); /* each thread reads back the norm's values that it put */
-        factor = norm_row<state::is_float, W>(p.x, state::is_float ? p.norm : norm, p.eps, n, q, rec, own, shared, [&] {
-            if (is_patient) ask(next);
-        });
+        const float factor =
+            norm_row<state::is_float, W>(p.x, state::is_float ? p.norm : norm, p.eps, n, q, rec, own, shared, [&] {
+                if (is_patient && p.norm) ask(next);
+            });
+        if (threadIdx.x == 0) shared[SUM_WARPS] = factor;
     } else {
         queue_wait();
         if constexpr (!state::is_float) copy_acts<W>(p, q, rec);
@@ -330,7 +335,8 @@ __device__ __forceinline__ static void product_block(const product_args &p, cons
             }
     }
     __syncthreads();
-    product_epilogue<NC, W>(p, mine.job, mine.first, mine.n, sums, factor, has_old, old);
+    const block_rows same = rows_of_block(p);
+    product_epilogue<NC, W>(p, same.job, same.first, same.n, sums, is_normed ? shared[SUM_WARPS] : 1.0f, has_old, old);
 }
 
 template <int T, int NC, int R, int U>
@@ -385,7 +391,7 @@ static int share_rows(product_args *p, int n_slots, int r) {
 static size_t shared_bytes_of(const product_args *p, int nc, bool is_float) {
     const int most = p->mode == PRODUCT_ACT ? 2 * (p->tile_rows + 1) : p->tile_rows;
     const size_t n = (size_t)p->w[0].n_in, padded = (n + ROW_PAD - 1) / ROW_PAD * ROW_PAD;
-    size_t shared = sizeof(float) * (size_t)(SUM_WARPS + (most * nc + 3) / 4 * 4);
+    size_t shared = sizeof(float) * (size_t)(SUM_FLOATS + (most * nc + 3) / 4 * 4);
     if (is_float && p->x) shared += padded * sizeof(float);
     if (!is_float) shared += (n + ACT_PAD - 1) / ACT_PAD * (ACT_PAD / UNIT) * (UNIT * sizeof(int16_t) + sizeof(act_rec));
     if (p->x && !is_float) shared += n * sizeof(float);
