@@ -14,6 +14,7 @@
 #include "cli/work.h"
 
 enum { MAX_TRIES = 96, MAX_LAYERS = 512, BAR_CELLS = 16, QUICK_S = 55, N_FINALISTS = 3, N_ROUNDS = 3, RUN_OFF_ANSWER = 24 };
+static const double doubtful = 1.2; /* of what was expected: measured again before it is believed */
 enum { CASE_TOKENS = TUNE_PROMPT + TUNE_ANSWER + 1 };
 
 typedef struct try_row {
@@ -39,8 +40,8 @@ typedef struct tuner {
     int n_tries, n_expected; /* the tries and the best are shared as cli/work.h says */
     int best;
     galen_status found;
-    double until_s, longest_s; /* with --quick: when to end, and what the longest try took; until_s 0: no end */
-    bool is_cut;               /* candidates were left out for it */
+    double until_s, spent_s; /* with --quick: when to end, and what the tries took together; until_s 0: no end */
+    bool is_cut;             /* candidates were left out for it */
 } tuner;
 
 static bool is_equal(const tune_choice *a, const tune_choice *b) {
@@ -100,9 +101,38 @@ static void choice_text(const tuner *t, const tune_choice *k, char *out, size_t 
                    k->kv_type);
 }
 
-/* Whether --quick leaves no time for another; the first is measured whatever it takes. */
+/* On the curve of seconds over layers: streamed as the plan has it, or as was asked. */
+static bool is_stated(const try_row *r, int32_t own) {
+    return r->choice.gpu_layers >= 0 && r->choice.stream_layers == own && !isnan(r->choice.seconds);
+}
+
+/* What measurements say of the guesses: the ratio at the nearest numbers measured on both sides, by distance. NAN seconds: none,
+ * or so many layers were measured themselves. */
+static double expect(const tuner *t, int32_t layers) {
+    double ratio[2] = {0, 0};
+    int32_t at[2] = {-1, -1}; /* below, above */
+    for (int i = 0; i < t->n_tries; i++) {
+        const int32_t n = t->tries[i].choice.gpu_layers;
+        if (!is_stated(&t->tries[i], t->base.stream_layers) || isnan(t->guess[n])) continue;
+        if (n == layers) return (double)NAN;
+        const int side = n > layers;
+        if (at[side] >= 0 && abs(at[side] - layers) < abs(n - layers)) continue;
+        at[side] = n;
+        ratio[side] = t->tries[i].choice.seconds / t->guess[n];
+    }
+    if (at[0] < 0 && at[1] < 0) return (double)NAN;
+    if (at[0] < 0 || at[1] < 0) return t->guess[layers] * ratio[at[0] < 0];
+    const double part = (double)(layers - at[0]) / (at[1] - at[0]);
+    return t->guess[layers] * (ratio[0] * (1 - part) + ratio[1] * part);
+}
+
+static double try_s(const tuner *t) {
+    return t->spent_s / t->n_tries;
+}
+
+/* Whether --quick leaves no time for another and a round of the run-off; the first is measured whatever it takes. */
 static bool is_over(tuner *t) {
-    const bool is_late = t->until_s > 0 && t->n_tries && clock_s() + t->longest_s > t->until_s;
+    const bool is_late = t->until_s > 0 && t->n_tries && clock_s() + (1 + N_FINALISTS) * try_s(t) > t->until_s;
     t->is_cut |= is_late;
     return is_late;
 }
@@ -124,8 +154,13 @@ static galen_status consider(tuner *t, tune_choice choice) {
     bar[BAR_CELLS] = '\0';
     (void)snprintf(line, sizeof line, "[%s] %d of about %d: %s", bar, t->n_tries + 1, t->n_expected, what);
     term_progress_text(t->c, line);
-    const galen_status st = measure(t, row, t->repeats, t->n_answer);
-    t->longest_s = fmax(t->longest_s, clock_s() - start);
+    galen_status st = measure(t, row, t->repeats, t->n_answer);
+    if (!st && choice.gpu_layers >= 0 && row->choice.seconds > doubtful * expect(t, choice.gpu_layers)) {
+        try_row again = {.choice = choice}; /* what disturbs a run only slows it */
+        st = measure(t, &again, t->repeats, t->n_answer);
+        if (!st && again.choice.seconds < row->choice.seconds) *row = again;
+    }
+    t->spent_s += clock_s() - start;
     if (st && st != GALEN_E_NOMEM) return st;
     work_publish();
     const bool may_win = strcmp(choice.kv_type, t->tries[0].choice.kv_type) == 0;
@@ -202,11 +237,6 @@ static galen_status look(tuner *t, galen_error *err) {
 
 /* ---------------------------------------------------------------- the search */
 
-/* On the curve of seconds over layers: streamed as the plan has it, or as was asked. */
-static bool is_stated(const try_row *r, int32_t own) {
-    return r->choice.gpu_layers >= 0 && r->choice.stream_layers == own && !isnan(r->choice.seconds);
-}
-
 /* The best of the tries that state a number of layers; -1 when there is none. */
 static int best_stated(const tuner *t) {
     int best = -1;
@@ -215,26 +245,6 @@ static int best_stated(const tuner *t) {
             (best < 0 || t->tries[i].choice.seconds < t->tries[best].choice.seconds))
             best = i;
     return best;
-}
-
-/* What measurements say of the guesses: the ratio at the nearest numbers measured on both sides, by distance. NAN seconds: none,
- * or so many layers were measured themselves. */
-static double expect(const tuner *t, int32_t layers) {
-    double ratio[2] = {0, 0};
-    int32_t at[2] = {-1, -1}; /* below, above */
-    for (int i = 0; i < t->n_tries; i++) {
-        const int32_t n = t->tries[i].choice.gpu_layers;
-        if (!is_stated(&t->tries[i], t->base.stream_layers) || isnan(t->guess[n])) continue;
-        if (n == layers) return (double)NAN;
-        const int side = n > layers;
-        if (at[side] >= 0 && abs(at[side] - layers) < abs(n - layers)) continue;
-        at[side] = n;
-        ratio[side] = t->tries[i].choice.seconds / t->guess[n];
-    }
-    if (at[0] < 0 && at[1] < 0) return (double)NAN;
-    if (at[0] < 0 || at[1] < 0) return t->guess[layers] * ratio[at[0] < 0];
-    const double part = (double)(layers - at[0]) / (at[1] - at[0]);
-    return t->guess[layers] * (ratio[0] * (1 - part) + ratio[1] * part);
 }
 
 /* The number of layers most worth a measurement; -1: none promises more than the best has. */
@@ -368,7 +378,7 @@ static galen_status run_off(tuner *t) {
     int row[N_FINALISTS];
     const int n = find_finalists(t, row);
     galen_status st = GALEN_OK;
-    double round_s = n * t->longest_s;
+    double round_s = n * try_s(t);
     for (int round = 0; n > 1 && round < N_ROUNDS && !st; round++) {
         char line[160], what[112];
         const double start = clock_s();
