@@ -14,7 +14,6 @@
 #include "cli/work.h"
 
 enum { MAX_TRIES = 96, MAX_LAYERS = 512, BAR_CELLS = 16, QUICK_S = 55, N_FINALISTS = 3, N_ROUNDS = 3, RUN_OFF_ANSWER = 24 };
-static const double doubtful = 1.2; /* of what was expected: measured again before it is believed */
 enum { CASE_TOKENS = TUNE_PROMPT + TUNE_ANSWER + 1 };
 
 typedef struct try_row {
@@ -126,6 +125,7 @@ static double expect(const tuner *t, int32_t layers) {
     return t->guess[layers] * (ratio[0] * (1 - part) + ratio[1] * part);
 }
 
+/* Seconds that a try takes. */
 static double try_s(const tuner *t) {
     return t->spent_s / t->n_tries;
 }
@@ -135,6 +135,19 @@ static bool is_over(tuner *t) {
     const bool is_late = t->until_s > 0 && t->n_tries && clock_s() + (1 + N_FINALISTS) * try_s(t) > t->until_s;
     t->is_cut |= is_late;
     return is_late;
+}
+
+/* A candidate that comes out much slower than the tries beside it promise is measured again, and the faster counts: what disturbs
+ * a run only slows it. */
+static galen_status measure_doubted(tuner *t, try_row *row) {
+    static const double doubtful = 1.2;
+    const int32_t layers = row->choice.gpu_layers;
+    const galen_status st = measure(t, row, t->repeats, t->n_answer);
+    if (st || layers < 0 || !(row->choice.seconds > doubtful * expect(t, layers))) return st;
+    try_row again = {.choice = row->choice};
+    const galen_status second = measure(t, &again, t->repeats, t->n_answer);
+    if (!second && again.choice.seconds < row->choice.seconds) *row = again;
+    return second == GALEN_E_NOMEM ? GALEN_OK : second; /* the first stands */
 }
 
 /* Measure a candidate unless it was; NAN seconds: it does not fit after all. CANCELLED and failures end the search. */
@@ -154,12 +167,7 @@ static galen_status consider(tuner *t, tune_choice choice) {
     bar[BAR_CELLS] = '\0';
     (void)snprintf(line, sizeof line, "[%s] %d of about %d: %s", bar, t->n_tries + 1, t->n_expected, what);
     term_progress_text(t->c, line);
-    galen_status st = measure(t, row, t->repeats, t->n_answer);
-    if (!st && choice.gpu_layers >= 0 && row->choice.seconds > doubtful * expect(t, choice.gpu_layers)) {
-        try_row again = {.choice = choice}; /* what disturbs a run only slows it */
-        st = measure(t, &again, t->repeats, t->n_answer);
-        if (!st && again.choice.seconds < row->choice.seconds) *row = again;
-    }
+    const galen_status st = measure_doubted(t, row);
     t->spent_s += clock_s() - start;
     if (st && st != GALEN_E_NOMEM) return st;
     work_publish();

@@ -279,6 +279,7 @@ static void products_of_both(cuda_queue *q, int type, int other, bool is_fused) 
         product_args one = both;
         one.n_jobs = 1, one.w[0] = w[i].m, one.y[0] = y[1][i];
         check_that(cuda_product(q, &one) == 0, "%s: product", name);
+        check_that(cuda_product_mixed(q, &one) == cudaErrorInvalidValue, "%s: one type as two", name);
     }
     check_that(cuda_product_mixed(q, &both) == 0 && cudaDeviceSynchronize() == cudaSuccess, "%s: products of two types", name);
     for (int i = 0; i < MAX_JOBS; i++) {

@@ -22,9 +22,12 @@ int32_t cuda_dequantise(cuda_queue *q, const dev_matrix *m, int64_t first, int32
 
 /** Products with weights of one type; tile_rows and first_tile are filled in. n_rows <= PASS_ROWS; x needs n_rows 1. */
 int32_t cuda_product(cuda_queue *q, product_args *p);
-/** One row; matrices of two types that cuda_product_takes_both knows. */
+/** One row, matrices of two types in one launch; tiles are filled in. Types that cuda_product_takes_both does not know together
+ *  are cudaErrorInvalidValue. */
 int32_t cuda_product_mixed(cuda_queue *q, product_args *p);
 bool cuda_product_takes_both(int32_t type, int32_t other);
+/* What the _M and _L files have for Q, K and V. */
+#define CUDA_PRODUCT_PAIRS(X) X(TENSOR_Q4_K, TENSOR_Q6_K) X(TENSOR_Q5_K, TENSOR_Q6_K) X(TENSOR_Q4_K, TENSOR_Q5_K)
 bool cuda_takes(int32_t type); /* there is a product for this type */
 bool cuda_is_float(int32_t type);
 

@@ -14,9 +14,10 @@ int32_t cuda_product(cuda_queue *q, product_args *p) {
 }
 
 bool cuda_product_takes_both(int32_t type, int32_t other) {
-    static const int32_t pairs[][2] = {{TENSOR_Q4_K, TENSOR_Q6_K}, {TENSOR_Q5_K, TENSOR_Q6_K}, {TENSOR_Q4_K, TENSOR_Q5_K}};
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        if ((type == pairs[i][0] && other == pairs[i][1]) || (type == pairs[i][1] && other == pairs[i][0])) return true;
+#define X(a, b)                                                                                                                  \
+    if ((type == (a) && other == (b)) || (type == (b) && other == (a))) return true;
+    CUDA_PRODUCT_PAIRS(X)
+#undef X
     return false;
 }
 

@@ -7,7 +7,8 @@
  * Fused     with args.x the block itself computes the RMS norm of the one row and quantises it, in shared memory. The norm's
  *           factor multiplies the result, so a quantised row does not depend on it.
  * Numerics  activations of 14 bits for quantised weights, exact integers within half a unit, f32 sums; f32 throughout for float
- *           weights. A row's result does not depend on NC, R, U or the tile: lanes, units and their order are the same.
+ *           weights. A row's result does not depend on NC, R, U or the tile: lanes, units and their order are the same; but
+ *           the norm's factor is summed by a block's own number of threads, and may differ in its last bit.
  * Bound     memory: the bytes of W once per pass. */
 #ifndef GALEN_BACKEND_CUDA_PRODUCT_CUH
 #define GALEN_BACKEND_CUDA_PRODUCT_CUH

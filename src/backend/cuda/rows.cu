@@ -6,9 +6,9 @@
 
 #include "backend/cuda/begin.cuh"
 #include "backend/cuda/product.cuh"
+#include "backend/cuda/rows_halves.cuh"
 
 enum { ROW_THREADS = 256 };
-#include "backend/cuda/rows_halves.cuh"
 
 /* ---------------------------------------------------------------- begin */
 
