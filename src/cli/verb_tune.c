@@ -39,6 +39,7 @@ typedef struct tuner {
     int n_tries, n_expected; /* the tries and the best are shared as cli/work.h says */
     int best;
     galen_status found;
+    cli_exit failed;         /* what a measurement's failure, told of already, exits with */
     double until_s, spent_s; /* with --quick: when to end, and what the tries took together; until_s 0: no end */
     bool is_cut;             /* candidates were left out for it */
 } tuner;
@@ -80,7 +81,7 @@ static galen_status measure(tuner *t, try_row *row, int repeats, int32_t n_answe
     }
     galen_session_close(s);
     galen_model_close(m);
-    if (st && st != GALEN_E_NOMEM && st != GALEN_E_CANCELLED) (void)engine_fail(t->c, PHASE_USE, &err);
+    if (st && st != GALEN_E_NOMEM && st != GALEN_E_CANCELLED) t->failed = engine_fail(t->c, PHASE_USE, &err);
     return st;
 }
 
@@ -605,6 +606,7 @@ cli_exit verb_tune(cli *c) {
     if (st) return st;
     t.c = c;
     t.best = -1;
+    t.failed = CLI_FAILED;
     t.repeats = c->args.quick ? 2 : 3;
     t.until_s = c->args.quick ? clock_s() + QUICK_S : 0;
     t.n_answer = c->args.quick ? 8 : TUNE_ANSWER;
@@ -617,5 +619,5 @@ cli_exit verb_tune(cli *c) {
         term_error(c, "no placement of this model fits; galen plan says what would");
         return CLI_MEMORY;
     }
-    return t.found ? CLI_FAILED : finish(&t);
+    return t.found ? t.failed : finish(&t);
 }

@@ -267,6 +267,9 @@ def wrong_plans(model, box):
         check(f"bench {args} is refused", rc == 2 and not out and "--n-gen 0" in err, out + err)
     rc, doc, err = box.json("bench", model, "--quick", "--n-prompt", "0", "--parallel", "1", "--no-history")
     check("bench --n-prompt 0", rc == 0 and [r["name"] for r in doc["runs"][0]["rows"]] == ["decode 16", "1 in parallel"], doc)
+    for option in ("--strict", "--require-gpu"):
+        rc, _, err = box.run("tune", model, "--quick", "--gpu-layers", "3", option, "--no-history")
+        check("tune %s without a GPU: exit 4" % option, rc == 4 and "GPU is not used" in err, (rc, err))
     rc, _, err = box.run("tune", model, "--ctx", "306")
     check("tune: a context too short for it", rc == 2 and "307" in err, err)
 
